@@ -1,0 +1,67 @@
+"""The words every module shares: aliases and small named tuples, no behaviour.
+
+Arrays that belong to a scan are ordered [D, H, W] = (B-scan, depth, A-scan); coordinates are in [-1, 1] in the
+same order. 2D images are [H, W]. `N` counts scans (eyes, images, volumes), `k` the spatial axes, `C` channels.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+Params = Any  # a pytree of arrays
+Modulation = Any  # a pytree of arrays: all that is adapted to one subject
+Coords = Float[Array, "*points k"]
+Values = dict[str, Array]  # head name -> [*points, channels]
+Key = jax.Array
+
+
+class MetaParams(NamedTuple):
+    """What a population teaches."""
+
+    field: Params  # shared weights
+    start: Params  # where a new subject's modulation starts
+    rule: Params  # how it moves: step sizes
+
+
+class Side(NamedTuple):
+    """An en-face image that is sampled wherever the field is asked (the SLO of an OCT scan).
+
+    `to_pixel` maps [first en-face coordinate, last coordinate, 1] (both in [-1, 1]) to (row, column).
+    """
+
+    image: Float[Array, "Y X"]
+    to_pixel: Float[Array, "2 3"]
+
+
+class Batch(NamedTuple):
+    """Measurements at points of one subject. `labels` is -1 and `valid` 0 where nothing is known."""
+
+    coords: Float[Array, "*points k"]
+    intensity: Float[Array, "*points C"]
+    labels: Int[Array, "*points"]
+    valid: Float[Array, "*points"]
+
+
+class Population(NamedTuple):
+    """Scans of one shape, ready for a model: preprocessed, in the model's orientation, with geometry in mm.
+
+    Produced by every `data.<name>.load(config, split)`; NumPy throughout.
+    """
+
+    names: tuple[str, ...]  # N, one per scan, e.g. "phantom-0040-R"
+    people: tuple[str, ...]  # N, who was scanned: splits never share one
+    intensity: Float[np.ndarray, "N *grid C"]  # as measured, in [0, 1]
+    valid: Bool[np.ndarray, "N *grid"]  # False: missing A-scans, padding
+    labels: Int[np.ndarray, "N *grid"] | None  # in the frame of the measurement; None: no labels
+    spacing: Float[np.ndarray, "N k"]  # mm, in the order of the grid's axes
+    offset: Float[np.ndarray, "N k"]  # mm, the grid's centre in the frame of the model's box
+    measured: Bool[np.ndarray, "*grid"]  # what a new scan offers (its fitted B-scans); the rest is to be predicted
+    truth: Float[np.ndarray, "N *grid C"] | None  # noise-free and motion-free, where known; else scored on `intensity`
+    truth_labels: Int[np.ndarray, "N *grid"] | None
+    slo: Float[np.ndarray, "N Y X"] | None  # in [0, 1]
+    slo_spacing: Float[np.ndarray, "N 2"] | None  # mm
+    slo_offset: Float[np.ndarray, "N 2"] | None  # mm, the SLO's centre in the same frame as `offset`
+    classes: tuple[str, ...]  # names of the labels 0 .. len - 1; empty: no segmentation
+    note: str  # what every table about it must say: "phantom", "within one subject", ""
