@@ -61,7 +61,7 @@ class Population(NamedTuple):
     truth: Float[np.ndarray, "N *grid C"] | None  # noise-free and motion-free, where known; else scored on `intensity`
     truth_labels: Int[np.ndarray, "N *grid"] | None
     slo: Float[np.ndarray, "N Y X"] | None  # in [0, 1]
-    slo_spacing: Float[np.ndarray, "N 2"] | None  # mm
-    slo_offset: Float[np.ndarray, "N 2"] | None  # mm, the SLO's centre in the same frame as `offset`
+    # (row, column) on the SLO = slo_affine @ [mm along the first axis, mm along the last axis, 1], in `offset`'s frame
+    slo_affine: Float[np.ndarray, "N 2 3"] | None
     classes: tuple[str, ...]  # names of the labels 0 .. len - 1; empty: no segmentation
     note: str  # what every table about it must say: "phantom", "within one subject", ""
