@@ -1,0 +1,288 @@
+"""Scans into the orientation and frame a model sees, each step with its way back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy import ndimage
+
+from inr_jax.errors import InputError
+from inr_jax.scan_io import Scan
+from inr_jax.types import Population
+
+BAND = 0.02  # mm, Gaussian sigma along depth: about half the bright band of EZ, IZ and RPE
+LATERAL = 0.09  # mm, Gaussian sigma along the A-scans
+STEEPEST = 0.35  # rise of the line over run, both in mm
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The way back from a prepared scan to the geometry it was measured in.
+
+    B-scan d was read at row h + shift[d] + tilt[d] u, u in [-1, 1] along its A-scans after mirroring.
+    """
+
+    mirrored: bool
+    shift: Float[np.ndarray, " D"]  # rows
+    tilt: Float[np.ndarray, " D"]  # rows from the middle to the last A-scan
+
+    def __call__(
+        self,
+        volume: Shaped[np.ndarray, "P H W"],
+        bscan_index: Float[np.ndarray, " P"],
+        *,
+        labels: bool = False,
+    ) -> Shaped[np.ndarray, "P H W"]:
+        """Bring rendered B-scans at (fractional) positions of the scan's own B-scans back to its geometry.
+
+        Between two B-scans the motion is interpolated linearly, beyond the ends it holds. Rows and A-scans of
+        `volume` are the scan's. Intensities are moved by cubic splines, labels by nearest neighbour.
+        """
+        known = np.arange(len(self.shift))
+        shift, tilt = np.interp(bscan_index, known, self.shift), np.interp(bscan_index, known, self.tilt)
+        motion = motion_field(shift, tilt, volume.shape[2])
+        moved = _move_labels(volume, -motion) if labels else _move(volume, -motion)
+        return _mirror(moved) if self.mirrored else moved
+
+
+def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
+    """Turn a left eye into a right one (`mirror`) and undo the axial motion between B-scans (`align`).
+
+    The motion is estimated from the B-scans of `scan` alone: of a new scan, hand in the measured ones.
+    Rows that move in repeat the edge and are invalid.
+    """
+    bscans = scan.voxels.shape[0]
+    mirrored = mirror and scan.laterality == "L"
+    scan = mirrored_scan(scan) if mirrored else scan
+    shift, tilt = estimate_motion(scan) if align else (np.zeros(bscans), np.zeros(bscans))
+    scan = _moved_scan(scan, motion_field(shift, tilt, scan.voxels.shape[2])) if align else scan
+    return scan, Undo(mirrored, shift, tilt)
+
+
+def mirrored_scan(scan: Scan) -> Scan:
+    """The other eye's orientation: A-scans in reverse order, every voxel still at its place in mm."""
+    *_, columns = scan.voxels.shape
+    direction = np.array(scan.direction).reshape(3, 3)
+    origin = np.array(scan.origin) + direction[:, 0] * (columns - 1) * scan.spacing[2]
+    direction[:, 0] *= -1
+    return replace(
+        scan,
+        voxels=_mirror(scan.voxels),
+        origin=tuple(origin.tolist()),
+        direction=tuple(direction.ravel().tolist()),
+        labels=None if scan.labels is None else _mirror(scan.labels),
+        surfaces=None if scan.surfaces is None else _mirror(scan.surfaces),
+        valid=None if scan.valid is None else _mirror(scan.valid),
+        ascans_on_slo=None if scan.ascans_on_slo is None else scan.ascans_on_slo[:, ::-1].copy(),
+        laterality={"L": "R", "R": "L"}.get(scan.laterality or "", scan.laterality),
+    )
+
+
+def _mirror(array: Shaped[np.ndarray, "*rest W"]) -> Shaped[np.ndarray, "*rest W"]:
+    return array[..., ::-1].copy()
+
+
+def motion_field(
+    shift: Float[np.ndarray, " D"], tilt: Float[np.ndarray, " D"], columns: int
+) -> Float[np.ndarray, "D {columns}"]:
+    """Rows by which each A-scan is displaced: shift + tilt u, u in [-1, 1] along the B-scan."""
+    return shift[:, None] + tilt[:, None] * _unit(columns)
+
+
+def _unit(count: int) -> Float[np.ndarray, " {count}"]:
+    return np.linspace(-1.0, 1.0, count) if count > 1 else np.zeros(1)
+
+
+def _move(volume: Float[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) -> Float[np.ndarray, "D H W"]:
+    """volume at row h + motion by cubic splines, edge rows repeated, within the range of its values."""
+    depth = np.arange(volume.shape[1])[:, None] + motion[:, None, :]
+    columns = np.broadcast_to(np.arange(volume.shape[2]), volume.shape[1:])
+    moved = [
+        ndimage.map_coordinates(bscan, (rows, columns), order=3, mode="nearest")
+        for bscan, rows in zip(volume, depth, strict=True)
+    ]
+    return np.clip(np.stack(moved), volume.min(), volume.max()).astype(volume.dtype)
+
+
+def _move_labels(
+    volume: Shaped[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]
+) -> Shaped[np.ndarray, "D H W"]:
+    """volume at the row nearest to h + motion, edge rows repeated."""
+    rows = np.rint(np.arange(volume.shape[1])[:, None] + motion[:, None, :]).astype(int)
+    return np.take_along_axis(volume, np.clip(rows, 0, volume.shape[1] - 1), axis=1)
+
+
+def _moved_scan(scan: Scan, motion: Float[np.ndarray, "D W"]) -> Scan:
+    """Everything that a scan knows by row, with row h + motion brought to row h."""
+    rows = np.arange(scan.voxels.shape[1])[:, None] + motion[:, None, :]
+    inside = (rows >= 0) & (rows <= scan.voxels.shape[1] - 1)
+    return replace(
+        scan,
+        voxels=_move(scan.voxels, motion),
+        labels=None if scan.labels is None else _move_labels(scan.labels, motion),
+        surfaces=None if scan.surfaces is None else (scan.surfaces - motion).astype(scan.surfaces.dtype),
+        valid=inside if scan.valid is None else inside & _move_labels(scan.valid, motion),
+    )
+
+
+def estimate_motion(scan: Scan) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    """Axial shift and tilt of each B-scan in rows, from the image alone; both have mean zero over B-scans.
+
+    The bright deep band (RPE) is traced in every B-scan; where its trace leaves one smooth surface through
+    all of them is motion. Motion that is itself a parabola over the B-scans looks like the eye's shape and
+    stays.
+    """
+    bscans, _, columns = scan.voxels.shape
+    valid = np.ones(scan.voxels.shape, bool) if scan.valid is None else scan.valid
+    seen = np.asarray(valid.any(axis=1))
+    rows = trace_band(scan.voxels, seen, scan.spacing)
+    d, u = np.meshgrid(_unit(bscans), _unit(columns), indexing="ij")
+    powers = [(i, j) for i in range(min(3, bscans)) for j in range(4) if i + j <= 3]
+    terms = np.stack([d**i * u**j for i, j in powers], -1)
+    residual = rows - terms @ _robust_fit(terms[seen], rows[seen])
+    line = np.stack([np.ones(columns), _unit(columns)], -1)
+    enough = seen.sum(axis=1) > 2
+    motion = np.zeros((bscans, 2))
+    for i in np.flatnonzero(enough):
+        motion[i] = _robust_fit(line[seen[i]], residual[i, seen[i]])
+    motion[enough] -= motion[enough].mean(axis=0)
+    return motion[:, 0], motion[:, 1]
+
+
+def trace_band(
+    volume: Float[np.ndarray, "D H W"], seen: Bool[np.ndarray, "D W"], spacing: tuple[float, float, float]
+) -> Float[np.ndarray, "D W"]:
+    """Row of the bright deep band in every A-scan: in each B-scan the path of largest summed ridge strength."""
+    sigma = (0.0, BAND / spacing[1], LATERAL / spacing[2])
+    weight = np.broadcast_to(seen[:, None, :], volume.shape).astype(np.float32)
+    smooth = ndimage.gaussian_filter(volume * weight, sigma) / np.maximum(
+        ndimage.gaussian_filter(weight, sigma), 1e-6
+    )
+    ridge = np.maximum(-np.gradient(np.gradient(smooth, axis=1), axis=1), 0.0)
+    # The nerve fibre layer is a ridge, too, but little bright tissue lies above it.
+    tissue = np.maximum(smooth - np.median(smooth, axis=1, keepdims=True), 0.0)
+    strength = ridge * np.cumsum(tissue, axis=1) / np.maximum(tissue.sum(axis=1, keepdims=True), 1e-6)
+    strength = strength * seen[:, None, :]
+    reach = max(1, int(np.ceil(STEEPEST * spacing[2] / spacing[1])))
+    path = _strongest_path(strength / np.maximum(strength.max(axis=(1, 2), keepdims=True), 1e-12), reach)
+    return path + _peak_offset(strength, path)
+
+
+def _strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.ndarray, "D W"]:
+    """Dynamic programming over columns: rows of neighbouring columns differ by at most `reach`."""
+    bscans, rows, columns = strength.shape
+    total = strength[:, :, 0]
+    came = np.zeros(strength.shape, int)
+    for w in range(1, columns):
+        padded = np.pad(total, ((0, 0), (reach, reach)), constant_values=-np.inf)
+        steps = np.stack([padded[:, k : k + rows] for k in range(2 * reach + 1)])
+        # A tiny price per row keeps the path straight where nothing is seen.
+        steps = steps - 1e-3 * np.abs(np.arange(-reach, reach + 1))[:, None, None]
+        came[:, :, w] = steps.argmax(axis=0) - reach
+        total = steps.max(axis=0) + strength[:, :, w]
+    path = np.empty((bscans, columns), int)
+    path[:, -1] = total.argmax(axis=1)
+    for w in range(columns - 1, 0, -1):
+        path[:, w - 1] = path[:, w] + came[np.arange(bscans), path[:, w], w]
+    return path
+
+
+def _peak_offset(
+    strength: Float[np.ndarray, "D H W"], path: Int[np.ndarray, "D W"]
+) -> Float[np.ndarray, "D W"]:
+    """Where between rows the peak lies: the vertex of the parabola through three rows, within half a row."""
+    rows = np.clip(path, 1, strength.shape[1] - 2)[:, None, :]
+    above, here, below = (np.take_along_axis(strength, rows + k, axis=1)[:, 0] for k in (-1, 0, 1))
+    curvature = above - 2 * here + below
+    return np.clip(0.5 * (above - below) / np.where(curvature < 0, curvature, -np.inf), -0.5, 0.5)
+
+
+def _robust_fit(terms: Float[np.ndarray, "n p"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " p"]:
+    """Least squares re-weighted by Cauchy's 1 / (1 + (r / s)^2), s from the median absolute residual."""
+    weight = np.ones(len(values))
+    for _ in range(20):
+        root = np.sqrt(weight)
+        solution = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)[0]
+        residual = values - terms @ solution
+        scale = 2.385 * 1.4826 * np.median(np.abs(residual)) + 1e-6  # 95 % efficient for normal residuals
+        weight = 1.0 / (1.0 + (residual / scale) ** 2)
+    return solution
+
+
+def to_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -> Float[np.ndarray, "*grid"]:
+    """Map [low, high] to [0, 1] as float32; values beyond are clipped."""
+    return np.clip((voxels - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def from_unit_range(
+    voxels: Float[np.ndarray, "*grid"], low: float, high: float
+) -> Float[np.ndarray, "*grid"]:
+    """Map [0, 1] back to [low, high] as float32."""
+    return (voxels * (high - low) + low).astype(np.float32)
+
+
+def slo_affine(scan: Scan) -> Float[np.ndarray, "2 3"]:
+    """(row, column) on the SLO = affine @ [mm along B-scans, mm along A-scans, 1], mm from the grid's centre.
+
+    The least-squares affine map through where all A-scans lie. Raises InputError where the scan does not say.
+    """
+    if scan.ascans_on_slo is None or scan.slo_spacing is None:
+        raise InputError(
+            f"{scan.name}: has an SLO but not where its A-scans lie on it (ascans_on_slo, slo_spacing)"
+        )
+    bscans, _, columns = scan.voxels.shape
+    first = (np.arange(bscans) - (bscans - 1) / 2) * scan.spacing[0]
+    last = (np.arange(columns) - (columns - 1) / 2) * scan.spacing[2]
+    places = np.stack([*np.meshgrid(first, last, indexing="ij"), np.ones((bscans, columns))], -1).reshape(
+        -1, 3
+    )
+    pixels = (scan.ascans_on_slo / np.array(scan.slo_spacing)).reshape(-1, 2)
+    return np.linalg.lstsq(places, pixels, rcond=None)[0].T.astype(np.float32)
+
+
+def _same(scans: Sequence[Scan], what: str, found: Sequence[object]) -> None:
+    for scan, value in zip(scans, found, strict=True):
+        if value != found[0]:
+            raise InputError(f"{scan.name}: {what}: expected {found[0]} as in {scans[0].name}, found {value}")
+
+
+def stack(
+    scans: Sequence[Scan],
+    *,
+    measured: Bool[np.ndarray, "D H W"] | Bool[np.ndarray, " D"],
+    classes: tuple[str, ...],
+    note: str,
+    truth: Float[np.ndarray, "N D H W C"] | None = None,
+    truth_labels: Int[np.ndarray, "N D H W"] | None = None,
+) -> Population:
+    """Prepared scans of one shape as a population whose offsets are 0 (the grid's centre).
+
+    `measured` is per voxel or per B-scan. Raises InputError naming the scan whose shape, labels or SLO differ
+    from the first one's.
+    """
+    if not scans:
+        raise InputError("no scans: expected at least one")
+    shape = scans[0].voxels.shape
+    _same(scans, "shape [B-scans, rows, A-scans]", [s.voxels.shape for s in scans])
+    _same(scans, "SLO shape", [None if s.slo is None else s.slo.shape for s in scans])
+    _same(scans, "has labels", [s.labels is not None for s in scans])
+    has_slo, has_labels = scans[0].slo is not None, scans[0].labels is not None
+    return Population(
+        names=tuple(s.name for s in scans),
+        people=tuple(s.person for s in scans),
+        intensity=np.stack([s.voxels for s in scans])[..., None].astype(np.float32),
+        valid=np.stack([np.ones(shape, bool) if s.valid is None else s.valid for s in scans]),
+        labels=np.stack([s.labels for s in scans if s.labels is not None]) if has_labels else None,
+        spacing=np.array([s.spacing for s in scans], np.float32),
+        offset=np.zeros((len(scans), 3), np.float32),
+        measured=np.broadcast_to(
+            measured.reshape(-1, 1, 1) if measured.ndim == 1 else measured, shape
+        ).copy(),
+        truth=truth,
+        truth_labels=truth_labels,
+        slo=np.stack([s.slo for s in scans if s.slo is not None]).astype(np.float32) if has_slo else None,
+        slo_affine=np.stack([slo_affine(s) for s in scans]) if has_slo else None,
+        classes=classes,
+        note=note,
+    )
