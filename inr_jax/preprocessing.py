@@ -153,7 +153,7 @@ def estimate_motion(scan: Scan) -> tuple[Float[np.ndarray, " D"], Float[np.ndarr
 def trace_band(
     volume: Float[np.ndarray, "D H W"], seen: Bool[np.ndarray, "D W"], spacing: tuple[float, float, float]
 ) -> Float[np.ndarray, "D W"]:
-    """Row of the bright deep band in every A-scan: in each B-scan the path of largest summed ridge strength."""
+    """Row of the bright deep band in every A-scan: the path of largest summed ridge strength."""
     sigma = (0.0, BAND / spacing[1], LATERAL / spacing[2])
     weight = np.broadcast_to(seen[:, None, :], volume.shape).astype(np.float32)
     smooth = ndimage.gaussian_filter(volume * weight, sigma) / np.maximum(

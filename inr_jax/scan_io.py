@@ -1,25 +1,158 @@
-"""Scans in memory, and files in and out. No jax here, so that reading can run in a process of its own."""
+"""Scan files in and out. No jax here, so that reading can run in a process of its own."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+import SimpleITK as sitk
+from jaxtyping import Float, Int, Shaped
+
+from inr_jax.errors import InputError
+from inr_jax.label_tables import itk_snap_table, slicer_table
+from inr_jax.npz_io import read_npz_scans
+from inr_jax.scan import Scan as Scan
+from inr_jax.scan import Triple, checked, checked_labels
+
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-@dataclass(frozen=True)
-class Scan:
-    """One scan in memory: [D, H, W] = (B-scan, depth, A-scan), mm, ITK's (LPS) origin and direction."""
+def read_scan(path: str | Path, *, subject: str | None = None, slo_axes: str = "auto") -> Scan:
+    """Read one scan from NIfTI, NRRD, MHA or .npz; voxels as float32 in the file's own units.
 
-    voxels: Float[np.ndarray, "D H W"]
-    spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans: the order of the axes
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # mm, LPS (x, y, z) of voxel [0, 0, 0], as ITK has it
-    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # ITK's 3 x 3, row by row
-    labels: Int[np.ndarray, "D H W"] | None = None
-    surfaces: Float[np.ndarray, "S D W"] | None = None  # rows, NaN where unknown, from ILM down to BM
-    valid: Bool[np.ndarray, "D H W"] | None = None  # None: every voxel was measured
-    slo: Float[np.ndarray, "Y X"] | None = None
-    slo_spacing: tuple[float, float] | None = None  # mm
-    ascans_on_slo: Float[np.ndarray, "D W 2"] | None = None  # mm (y, x) on the SLO from its first pixel's centre
-    laterality: str | None = None  # "R", "L" or unknown
-    name: str = ""  # of the scan
-    person: str = ""
+    A file of several scans needs `subject`, one of its names. Raises InputError in one line.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        return read_image(path)
+    scans = read_npz_scans(path, slo_axes=slo_axes)
+    names = [scan.name for scan in scans]
+    if subject is None and len(scans) == 1:
+        return scans[0]
+    if subject not in names:
+        raise InputError(f"{path}: subject: expected one of {', '.join(names)}, found {subject}")
+    return scans[names.index(subject)]
+
+
+def stem(path: str | Path) -> str:
+    """The file's name without its (double) suffix."""
+    name = Path(path).name
+    endings = [ending for ending in (*IMAGE_SUFFIXES, ".npz") if name.lower().endswith(ending)]
+    return name[: -max(map(len, endings))] if endings else name
+
+
+def read_image(path: Path) -> Scan:
+    """Read a NIfTI, NRRD or MHA file of one channel and three axes."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if not path.name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(
+            f"{path}: expected one of {' '.join(IMAGE_SUFFIXES)} .npz, found {path.suffix or 'no suffix'}"
+        )
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        found = f"{image.GetDimension()} axes of {image.GetNumberOfComponentsPerPixel()} channels"
+        raise InputError(f"{path}: expected 3 axes of 1 channel, found {found}")
+    x, y, z = image.GetSpacing()
+    name = stem(path)
+    scan = Scan(
+        voxels=sitk.GetArrayFromImage(image).astype(np.float32),
+        spacing=(z, y, x),
+        origin=image.GetOrigin(),
+        direction=image.GetDirection(),
+        name=name,
+        person=name,
+    )
+    return checked(scan, str(path))
+
+
+def read_labels(path: Path, scan: Scan, classes: int) -> Int[np.ndarray, "D H W"]:
+    """Labels 0 .. classes - 1 from an image file that belongs to `scan`."""
+    labels = read_image(path).voxels
+    if labels.shape != scan.voxels.shape:
+        raise InputError(
+            f"{path}: shape: expected {scan.voxels.shape} as in {scan.name}, found {labels.shape}"
+        )
+    return checked_labels(labels, classes, str(path))
+
+
+def resampled_geometry(scan: Scan, bscan_index: Float[np.ndarray, " P"]) -> tuple[Triple, Triple]:
+    """Spacing and origin of B-scans rendered at evenly spaced (fractional) positions among the scan's own.
+
+    Raises ValueError where the positions are not rising and evenly spaced: no NIfTI geometry can say that.
+    """
+    step = float(bscan_index[1] - bscan_index[0]) if len(bscan_index) > 1 else 1.0
+    if step <= 0 or not np.allclose(np.diff(bscan_index), step):
+        raise ValueError("B-scan positions must rise in even steps")
+    along = np.array(scan.direction).reshape(3, 3)[:, 2]
+    origin = np.array(scan.origin) + along * float(bscan_index[0]) * scan.spacing[0]
+    return (scan.spacing[0] * step, scan.spacing[1], scan.spacing[2]), (
+        float(origin[0]),
+        float(origin[1]),
+        float(origin[2]),
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` on success and is removed on failure."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path}: cannot be written: {reason}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_volume(
+    path: str | Path,
+    array: Shaped[np.ndarray, "D H W"],
+    spacing: Triple,
+    origin: Triple,
+    direction: tuple[float, ...],
+) -> None:
+    """Write [D, H, W] as a float32 image; the suffix says which kind. InputError where that cannot be."""
+    _write_image(Path(path), array.astype(np.float32), spacing, origin, direction)
+
+
+def write_labels(
+    path: str | Path,
+    array: Shaped[np.ndarray, "D H W"],
+    spacing: Triple,
+    origin: Triple,
+    direction: tuple[float, ...],
+    classes: tuple[str, ...],
+) -> None:
+    """Write a uint8 image, with their names beside it: `.txt` for ITK-SNAP, `.ctbl` for 3D Slicer."""
+    path = Path(path)
+    labels = checked_labels(array, len(classes), str(path)).astype(np.uint8)
+    _write_image(path, labels, spacing, origin, direction)
+    for suffix, table in ((".txt", itk_snap_table(classes)), (".ctbl", slicer_table(classes))):
+        with replacing(path.with_name(stem(path) + suffix)) as temporary:
+            temporary.write_text(table, encoding="utf-8")
+
+
+def _write_image(
+    path: Path,
+    array: Shaped[np.ndarray, "D H W"],
+    spacing: Triple,
+    origin: Triple,
+    direction: tuple[float, ...],
+) -> None:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing[::-1])
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    with replacing(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+        # ITK's NIfTI writer does not say when the disk is full: read back what is there.
+        if not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), array, equal_nan=True):
+            raise OSError("what was written does not read back (no space left?)")

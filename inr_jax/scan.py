@@ -1,0 +1,64 @@
+"""One scan in memory, and what makes it a measurement. No jax here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from inr_jax.errors import InputError
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan in memory: [D, H, W] = (B-scan, depth, A-scan), mm, ITK's (LPS) origin and direction."""
+
+    voxels: Float[np.ndarray, "D H W"]
+    spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans: the order of the axes
+    origin: tuple[float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # mm, LPS (x, y, z) of voxel [0, 0, 0], as ITK has it
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # ITK's 3 x 3, row by row
+    labels: Int[np.ndarray, "D H W"] | None = None
+    surfaces: Float[np.ndarray, "S D W"] | None = None  # rows, NaN where unknown, from ILM down to BM
+    valid: Bool[np.ndarray, "D H W"] | None = None  # None: every voxel was measured
+    slo: Float[np.ndarray, "Y X"] | None = None
+    slo_spacing: tuple[float, float] | None = None  # mm
+    ascans_on_slo: Float[np.ndarray, "D W 2"] | None = (
+        None  # mm (y, x) on the SLO from its first pixel's centre
+    )
+    laterality: str | None = None  # "R", "L" or unknown
+    name: str = ""  # of the scan
+    person: str = ""
+
+
+def checked(scan: Scan, where: str) -> Scan:
+    """The scan, or InputError where its spacing or voxels cannot be a measurement."""
+    if not all(np.isfinite(s) and s > 0 for s in scan.spacing):
+        raise InputError(f"{where}: spacing: expected three positive mm, found {scan.spacing}")
+    if not np.isfinite(scan.voxels).all():
+        count = int((~np.isfinite(scan.voxels)).sum())
+        raise InputError(f"{where}: voxels: expected finite numbers, found {count} NaN or infinite")
+    if scan.voxels.size == 0 or scan.voxels.min() == scan.voxels.max():
+        raise InputError(
+            f"{where}: voxels: expected an image, found one value everywhere (shape {scan.voxels.shape})"
+        )
+    if scan.slo is not None and not np.isfinite(scan.slo).all():
+        raise InputError(f"{where}: SLO: expected finite numbers, found NaN or infinite")
+    return scan
+
+
+def checked_labels(
+    labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str
+) -> Int[np.ndarray, "*grid"]:
+    """The labels as int32, or InputError unless all are integers in [0, classes)."""
+    if labels.dtype.kind not in "iufb" or not np.array_equal(labels, np.rint(labels)):
+        raise InputError(f"{where}: labels: expected integers, found others ({labels.dtype})")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        expected = "0 or above" if classes is None else f"0 to {classes - 1}"
+        raise InputError(f"{where}: labels: expected {expected}, found {low} to {high}")
+    return labels.astype(np.int32)
