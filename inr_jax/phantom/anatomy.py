@@ -54,10 +54,10 @@ def draw_traits(seed: int, person: int, eye: int) -> Traits:
         pit_width=float(np.exp(0.13 * z[1])),
         pit_depth=float(np.clip(0.95 + 0.06 * z[2], 0.75, 1.0)),
         thickness=thickness,
-        bend=float(13.0 - 4.0 * z[14] - 3.0 * (length - 23.7)),
+        bend=float(10.0 - 4.0 * z[14] - 3.0 * (length - 23.7)),
         tilt=(float(8.0 * aim[2]), float(10.0 * aim[3])),
         depth=float(0.12 + 0.02 * aim[4]),
-        layers=_paired_waves(seed, person, eye, "layers", 10, spectrum(14.0, 0.22, 7.0, 2.2), 14.0),
+        layers=_paired_waves(seed, person, eye, "layers", 10, spectrum(14.0, 0.22, 6.0, 3.0), 14.0),
         bottom=_paired_waves(seed, person, eye, "bottom", 1, spectrum(14.0, 0.45, 7.0, 3.5), 14.0),
     )
 
@@ -105,11 +105,11 @@ def mean_thickness(
             2 + pit(0.48) * (24 + 22 * hill),
             2 + pit(0.45) * (29 + 14 * hill),
             3 + pit(0.38) * (23 + 9 * hill),
-            52 + 18 * hill + 32 * np.exp(-((r / 0.45) ** 2)),
-            17 + 5 * cone,
-            23 + 13 * cone,
-            21 - 2 * cone,
-            22 + 0 * r,
+            52 + 16 * hill + 30 * np.exp(-((r / 0.7) ** 2)),
+            18 + 5 * cone,
+            26 + 13 * cone,
+            18 - 1 * cone,
+            21 + 0 * r,
         ]
     )
 

@@ -12,28 +12,28 @@ from inr_jax.phantom.vessels import Hits
 
 # Brightness in the display domain (fourth root) as measured on real Spectralis scans: docs/phantom.md
 LEVELS = {
-    "vitreous": 0.06,
-    "RNFL": 0.56,
-    "GCL": 0.40,
-    "IPL": 0.385,
-    "INL": 0.305,
-    "OPL": 0.365,
-    "Henle": 0.245,
-    "ONL": 0.222,
-    "ELM": 0.33,
-    "IS": 0.25,
-    "EZ": 0.79,
-    "OS": 0.53,
-    "IZ": 0.745,
-    "gap": 0.62,
-    "RPE": 0.72,
+    "vitreous": 0.045,
+    "RNFL": 0.54,
+    "GCL": 0.355,
+    "IPL": 0.38,
+    "INL": 0.295,
+    "OPL": 0.35,
+    "Henle": 0.235,
+    "ONL": 0.213,
+    "ELM": 0.28,
+    "IS": 0.225,
+    "EZ": 0.84,
+    "OS": 0.43,
+    "IZ": 0.83,
+    "gap": 0.55,
+    "RPE": 0.71,
     "BM": 0.50,
     "fluid": 0.13,
     "drusen": 0.50,
     "membrane": 0.62,
 }
-TEXTURE_PERIOD, CHOROID_PERIOD = 6.4, 9.0  # mm
-SHADE = 0.025  # 1 / um of blood: how fast it dims what lies below
+TEXTURE_PERIOD, CHOROID_PERIOD = 3.2, 7.0  # mm
+SHADE = 0.04  # 1 / um of blood: how fast it dims what lies below
 
 
 class Looks(NamedTuple):
@@ -41,12 +41,13 @@ class Looks(NamedTuple):
 
     levels: dict[str, float]  # linear intensity
     henle: Float[np.ndarray, "2"]  # where the light comes from: brightness of Henle's fibres along (y, x)
-    patches: Waves  # slow brightness of 5 bands, and how opaque what lies above is
+    patches: Waves  # slow brightness of 5 bands, and of all
     fine: Waves  # en-face parts of the fine texture
     fine_depth: Float[np.ndarray, "2 n"]  # frequency (1 / um) and phase of each part
-    choroid: Waves
-    choroid_depth: Float[np.ndarray, "2 n"]
+    choroid: tuple[Waves, Waves]  # small vessels and large ones
+    choroid_depth: tuple[Float[np.ndarray, "2 n"], Float[np.ndarray, "2 n"]]
     hyaloid: Waves  # the vitreous' back face
+    stripes: Waves  # how much light reaches each A-scan
 
 
 def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
@@ -63,12 +64,21 @@ def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
         levels=levels,
         henle=0.6 * rng.standard_normal(2),
         patches=draw_waves(rng, 6, spectrum(14.0, 0.25, 5.0, 2.0), 14.0),
-        fine=draw_waves(rng, parts, spectrum(TEXTURE_PERIOD, 0.07, 0.4, 1.0), TEXTURE_PERIOD),
-        fine_depth=np.stack([rng.uniform(1 / 120, 1 / 14, parts), rng.uniform(0, 2 * np.pi, parts)]),
-        choroid=draw_waves(deep, blobs, spectrum(CHOROID_PERIOD, 0.14, 0.6, 1.5), CHOROID_PERIOD),
-        choroid_depth=np.stack([deep.uniform(1 / 400, 1 / 70, blobs), deep.uniform(0, 2 * np.pi, blobs)]),
+        fine=draw_waves(rng, parts, spectrum(TEXTURE_PERIOD, 0.04, 0.3, 1.5), TEXTURE_PERIOD),
+        fine_depth=_frequencies(rng, parts, 14, 120),
+        choroid=(
+            draw_waves(deep, blobs, spectrum(CHOROID_PERIOD, 0.07, 0.25, 1.0), CHOROID_PERIOD),
+            draw_waves(deep, blobs, spectrum(CHOROID_PERIOD, 0.2, 1.0, 1.5), CHOROID_PERIOD),
+        ),
+        choroid_depth=(_frequencies(deep, blobs, 35, 90), _frequencies(deep, blobs, 90, 400)),
         hyaloid=draw_waves(rng, 1, spectrum(14.0, 1.5, 7.0, 3.0), 14.0),
+        stripes=draw_waves(rng, 1, spectrum(TEXTURE_PERIOD, 0.04, 0.6, 1.5), TEXTURE_PERIOD),
     )
+
+
+def _frequencies(rng: np.random.Generator, number: int, short: float, long: float) -> Float[np.ndarray, "2 n"]:
+    """Frequencies (1 / um) of waves in depth, evenly between two wavelengths in um, and their phases."""
+    return np.stack([rng.uniform(1 / long, 1 / short, number), rng.uniform(0, 2 * np.pi, number)])
 
 
 class Band(NamedTuple):
@@ -89,10 +99,10 @@ def bands(
     r = np.hypot(y, x)
     lit = np.exp((looks.henle[0] * y + looks.henle[1] * x) * r / (0.4 + r**3))
     henle = t[5] * (0.2 + 0.3 * np.exp(-((r / 1.6) ** 2)))
-    nerve = 0.026 + (level["RNFL"] - 0.026) * (
+    nerve = 0.020 + (level["RNFL"] - 0.020) * (
         1 - np.exp(-t[0] / 22)
     )  # thin fibre layers hardly outshine the GCL
-    face = s["ILM"] - 70 - 60 * looks.hyaloid.at(sites)[0]
+    face = s["BM"] - 400 - 45 * looks.hyaloid.at(sites)[0]
     middle = s["IPL-INL"] + t[3] / 2
     drusen_top = s["BM"] - change.drusen * (1 - change.atrophy)
     fluid_top = s["RPE"] - change.subretinal * (1 - change.atrophy)
@@ -123,7 +133,7 @@ def bands(
         Band(
             np.maximum(drusen_top, s["RPE"]), np.where(change.drusen > 0, level["drusen"], level["RPE"]), 0.2
         ),
-        Band(s["BM"], 0.0, 0.0),
+        Band(s["BM"] - 2, 0.0, 0.0),
     ], patch
 
 
@@ -163,18 +173,25 @@ def choroid(
     sites: Sites,
     z: Float[np.ndarray, " H"],
     floor: Float[np.ndarray, "D W"],
-    open_: Float[np.ndarray, "D W"],
+    bare: Float[np.ndarray, "D W"],
 ) -> Float[np.ndarray, "N H"]:
-    """Light from below BM: three decays fitted to real profiles, dark vessels, brighter where the RPE is lost."""
+    """Light from below BM: decays fitted to real profiles, dark vessels that widen with depth, a plain sclera.
+
+    `bare` is 1 where the RPE is lost, which lets more light through.
+    """
     under = (z[None, :] - floor.reshape(-1, 1)).astype(np.float32)
-    depths = np.arange(0.0, 2000.0)
-    decay = 0.030 * np.exp(-depths / 12) + 0.012 * np.exp(-depths / 35) + 0.0018 * np.exp(-depths / 150)
-    light = decay.astype(np.float32)[np.clip(under, 0, 1999).astype(np.int32)] * (
-        1 + 5 * open_.reshape(-1, 1)
+    depths = np.arange(2000.0, dtype=np.float32)
+    decay = 0.026 * np.exp(-depths / 10) + 0.009 * np.exp(-depths / 35) + 0.0013 * np.exp(-depths / 150)
+    narrow, sclera = np.exp(-depths / 45), np.exp(-((depths / 230) ** 4))
+    row = np.clip(under, 0, 1999).astype(np.int32)
+    small, large = (
+        ripple(waves, depth, sites, z, floor)
+        for waves, depth in zip(looks.choroid, looks.choroid_depth, strict=True)
     )
-    vessels = ripple(looks.choroid, looks.choroid_depth, sites, z, floor)
-    lumen = np.clip(under / 60, 0, 1) / (1 + np.exp(-5 * (vessels - 0.1)))
-    return np.where(under > -0.5 * (z[1] - z[0]), light * (1.25 - 0.9 * lumen), 0).astype(np.float32)
+    vessels = large + narrow[row] * (small - large)
+    lumen = (np.clip(depths / 25, 0, 1) * sclera)[row] * (0.5 + 0.5 * np.tanh(1.8 * vessels))
+    light = decay[row] * (1.3 - 0.85 * lumen) * (1 + 4 * bare.reshape(-1, 1))
+    return np.where(under > -0.5 * (z[1] - z[0]), light, 0).astype(np.float32)
 
 
 def reflect(
@@ -191,6 +208,7 @@ def reflect(
     step = z[1] - z[0]
     shape = surfaces.shape[1:]
     tops = np.stack([(band.top - z[0]) / step for band in layers]).reshape(len(layers), -1)
+    tops = np.maximum.accumulate(tops, axis=0)  # a lost layer must not reach above the one before
     levels = np.stack([np.broadcast_to(band.level, shape) for band in layers]).reshape(len(layers), -1)
     grain = np.array([[band.grain] for band in layers]) * np.ones((1, tops.shape[1]))
     volume = paint(tops, levels, len(z))
@@ -198,7 +216,8 @@ def reflect(
     volume *= np.exp(paint(tops, grain, len(z)) * np.clip(fine, -2.5, 2.5))
     volume += choroid(looks, sites, z, surfaces[-1], change.atrophy)
     shade(volume, z, surfaces, blood)
-    dim = patch[5].reshape(-1, 1) * np.exp(-(z - z.mean()) / (1e3 * falloff))[None, :]
+    light = patch[5] * np.exp(0.12 * looks.stripes.at(sites)[0])
+    dim = light.reshape(-1, 1) * np.exp(-(z - z.mean()) / (1e3 * falloff))[None, :]
     volume *= dim.astype(np.float32)
     return volume
 

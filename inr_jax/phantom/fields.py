@@ -45,13 +45,17 @@ class Waves:
 
     def at(self, sites: Sites) -> Float[np.ndarray, "n D W"]:
         """Re sum_k c_k exp(2 pi i k . (y, x) / period), as two matrix products."""
-        rows, columns = self.coefficients.shape[1] // 2, self.coefficients.shape[2]
-        turn = 2j * np.pi / self.period
-        along_y = np.exp(turn * np.outer(sites.y, np.arange(-rows, rows + 1)))
-        along_x = np.exp(turn * np.outer(np.arange(columns), sites.x))
-        moved = np.exp(turn * np.outer(sites.shift, np.arange(columns)))
-        per_row = (along_y @ self.coefficients) * moved
-        return per_row.real @ along_x.real - per_row.imag @ along_x.imag
+        number, rows, columns = self.coefficients.shape
+        turn, kx = 2j * np.pi / self.period, np.arange(columns)
+        along_y = np.exp(turn * np.outer(sites.y, np.arange(rows) - rows // 2))
+        along_x = np.exp(turn * np.outer(kx, sites.x))
+        moved = np.exp(turn * np.outer(sites.shift, kx))
+        flat = self.coefficients.transpose(1, 0, 2).reshape(rows, number * columns)
+        per_row = (along_y @ flat).reshape(len(sites.y), number, columns) * moved[:, None, :]
+        parts = np.concatenate([per_row.real, -per_row.imag], axis=2).transpose(1, 0, 2)
+        return (parts.reshape(-1, 2 * columns) @ np.concatenate([along_x.real, along_x.imag])).reshape(
+            number, len(sites.y), len(sites.x)
+        )
 
 
 def generator(seed: int, person: int, eye: int, component: str) -> np.random.Generator:

@@ -92,7 +92,7 @@ def changes(lesions: tuple[Lesion, ...], y: Float[np.ndarray, "D W"], x: Float[n
         inside = 1 - ((y - lesion.y) / lesion.radius_y) ** 2 - ((x - lesion.x) / lesion.radius_x) ** 2
         rise = np.clip(inside, 0, None)
         amount = (
-            np.minimum(8 * rise, 1)
+            np.minimum(2.5 * rise, 1)
             if lesion.height == 0 or "membrane" in lesion.kind
             else lesion.height * rise
         )
@@ -106,6 +106,7 @@ def deform(thickness: Float[np.ndarray, "10 D W"], change: Changes) -> Float[np.
     layer = {name: LAYERS.index(name) for name in LAYERS}
     gain[layer["RNFL"]] = 12 * change.membrane
     gain[layer["INL"]] = change.cyst
+    gain[layer["ONL"]] = -np.minimum(0.75 * change.drusen, 0.6 * thickness[layer["ONL"]])  # drusen press into it
     gain[layer["IZ-RPE"]] = change.subretinal
     gain[layer["RPE"]] = change.drusen
     kept = np.ones_like(thickness)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter
 
 from inr_jax.phantom.fields import generator
 
@@ -29,21 +30,33 @@ class Motion(NamedTuple):
     gain: Float[np.ndarray, " D"]  # factor of linear intensity
 
 
-STANDARD = Instrument(looks=14.0, axial_blur=3.4, lateral_blur=7.0, floor=1.2e-4, falloff=2.2, contrast=1.0)
+STANDARD = Instrument(looks=20.0, axial_blur=2.8, lateral_blur=8.0, floor=0.9e-4, falloff=2.2, contrast=1.0)
 SHIFTED = Instrument(looks=6.0, axial_blur=4.5, lateral_blur=9.0, floor=6e-4, falloff=1.2, contrast=0.8)
 
 
 def draw_motion(rng: np.random.Generator, scans: int, strength: float) -> Motion:
-    """Drift that an eye tracker pulls back, jumps in one B-scan of twenty, and small tilts, shifts and gains."""
+    """Drift that an eye tracker pulls back, jumps in one B-scan of twenty, and small tilts, shifts and gains.
+
+    A parabola over the B-scans cannot be told from the eye's shape: shift and tilt have none.
+    """
     step = 3.0 * rng.standard_normal(scans)
-    jump = (rng.random(scans) < 0.05) * rng.choice([-1.0, 1.0], scans) * rng.uniform(15, 25, scans)
-    axial = np.zeros(scans)
-    for d in range(scans):
-        axial[d] = 0.8 * axial[d - 1] + step[d] + jump[d] if d else step[0]
+    step += (rng.random(scans) < 0.05) * rng.choice([-1.0, 1.0], scans) * rng.uniform(15, 25, scans)
+    axial = lfilter([1.0], [1.0, -0.8], step)
     tilt = 2.0 * rng.standard_normal(scans)
     lateral = np.clip(0.012 * rng.standard_normal(scans), -0.03, 0.03)
-    gain = np.clip(1 + 0.025 * rng.standard_normal(scans) * strength, 0.5, 1.5)
-    return Motion(strength * axial, strength * tilt, strength * lateral, gain)
+    gain = np.clip(1 + 0.025 * rng.standard_normal(scans), 0.9, 1.1)
+    return Motion(
+        strength * _without_shape(axial),
+        strength * _without_shape(tilt),
+        strength * (lateral - lateral.mean()),
+        np.maximum(1 + strength * (gain - gain.mean()), 0.1),
+    )
+
+
+def _without_shape(motion: Float[np.ndarray, " D"]) -> Float[np.ndarray, " D"]:
+    along = np.linspace(-1, 1, len(motion))
+    shape = np.vander(along, min(3, len(motion)))
+    return motion - shape @ np.linalg.lstsq(shape, motion, rcond=None)[0]
 
 
 def draw_missing(rng: np.random.Generator, scans: int, width: int) -> Bool[np.ndarray, "D W"]:
@@ -59,11 +72,6 @@ def draw_missing(rng: np.random.Generator, scans: int, width: int) -> Bool[np.nd
 def blur_depth(volume: Float[np.ndarray, "N H"], sigma: float) -> Float[np.ndarray, "N H"]:
     """The axial spot; `sigma` in rows."""
     return gaussian_filter1d(volume, sigma, axis=1, mode="nearest", truncate=3.0)
-
-
-def expected(reflected: Float[np.ndarray, "N H"], instrument: Instrument) -> Float[np.ndarray, "N H"]:
-    """Noise-free scan in the display domain."""
-    return display(reflected + np.float32(instrument.floor))
 
 
 def measure(
@@ -82,7 +90,7 @@ def measure(
     field = _correlate(field, instrument.lateral_blur / spacing[0], axis=1)
     looks = instrument.looks
     speckle = np.clip(1 - 1 / (9 * looks) + field / (3 * np.sqrt(looks)), 0, None) ** 3
-    detector = instrument.floor * (1 + 0.5 * rng.standard_normal(reflected.shape, dtype=np.float32))
+    detector = instrument.floor * (1 + 0.6 * rng.standard_normal(reflected.shape, dtype=np.float32))
     return display(np.clip(reflected * speckle + detector, 0, None))
 
 

@@ -28,17 +28,17 @@ def draw_slo(
     x: Float[np.ndarray, "Y X"],
 ) -> Float[np.ndarray, "Y X"]:
     """Draw the image in [0, 1]; `y`, `x` are the places that its pixels really show, mm from the fovea."""
-    own = draw_waves(rng, 3, spectrum(9.0, 0.09, 3.0, 1.4), 9.0).at(
+    own = draw_waves(rng, 3, spectrum(9.0, 0.09, 3.0, 2.0), 9.0).at(
         sites
     )  # fundus pattern without a counterpart
     blood = meet(vessels, y.ravel(), x.ravel(), SPOT).chord.reshape(y.shape)
     r, to_disc = np.hypot(y, x), np.hypot(y - DISC[0], x - DISC[1])
     light = 0.50 + 0.16 * np.exp(-((to_disc / 1.8) ** 2)) - 0.10 * np.exp(-((r / 0.45) ** 2))
-    light = light * np.exp(0.09 * own[0] + 0.05 * own[1])
+    light = light * np.exp(0.07 * own[0] + 0.05 * own[1])
     fibres = np.sin(2 * np.pi * np.arctan2(y - DISC[0], x - DISC[1]) * 60 + 3 * own[2])
     light = light * (1 + 0.03 * fibres * np.exp(-((to_disc / 2.5) ** 2)))
     light = light * np.exp(-9.0 * blood)
     light = np.where(to_disc < 0.8, 0.25 + 0.2 * light, light)
     pixel = abs(sites.x[1] - sites.x[0])
     light = gaussian_filter(light, SPOT / pixel)
-    return np.clip(light * (1 + 0.06 * rng.standard_normal(light.shape)), 0, 1).astype(np.float32)
+    return np.clip(light * (1 + 0.04 * rng.standard_normal(light.shape)), 0, 1).astype(np.float32)

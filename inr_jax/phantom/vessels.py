@@ -60,7 +60,7 @@ def _trunks(rng: np.random.Generator, height: Float[np.ndarray, "2"]) -> list[Br
 
 def _children(rng: np.random.Generator, parent: Branch) -> list[Branch]:
     """Branches on both sides; the macular ones run towards the fovea and stop before it."""
-    every = (0.55, 0.45, 0.35)[min(parent.level, 2)]  # mm
+    every = (0.5, 0.4, 0.35)[min(parent.level, 2)]  # mm
     starts = np.cumsum(rng.exponential(every, 40) + 0.1)
     starts = (starts[starts < len(parent.radius) * STEP] / STEP).astype(int)
     children = []
@@ -72,12 +72,12 @@ def _children(rng: np.random.Generator, parent: Branch) -> list[Branch]:
         along = along / np.hypot(*along)
         across = np.array([along[1], -along[0]])
         inward = np.sign(across @ -place) * (1 if rng.random() < 0.7 else -1)
-        length = np.hypot(*place) * rng.uniform(0.35, 1.0) * (1.0, 0.55, 0.35)[min(parent.level, 2)]
-        end = place + length * (0.75 * inward * across + rng.uniform(0.1, 0.9) * along)
+        length = np.hypot(*place) * rng.uniform(0.25, 1.0) * (1.0, 0.6, 0.4)[min(parent.level, 2)]
+        end = place + length * (rng.uniform(0.3, 1.0) * inward * across + rng.uniform(-0.1, 0.9) * along)
         distance = np.hypot(*end)
         if distance < 2 * AVASCULAR:
             end = end * (2 * AVASCULAR / max(distance, 1e-3))
-        bend = place + 0.5 * length * along + 0.2 * length * inward * across
+        bend = place + length * (rng.uniform(0.1, 0.7) * along + rng.uniform(0.1, 0.5) * inward * across)
         children.append(
             _curve(rng, place, bend, end, radius, max(0.5 * radius, THINNEST / 1.5), parent.level + 1)
         )
@@ -97,8 +97,8 @@ def _curve(
     length = np.hypot(*(bend - start)) + np.hypot(*(end - bend))
     t = np.linspace(0, 1, max(int(length / STEP), 4))
     place = ((1 - t) ** 2)[:, None] * start + (2 * t * (1 - t))[:, None] * bend + (t**2)[:, None] * end
-    waves = np.sin(2 * np.pi * np.outer(t * length, 1 / rng.uniform(0.4, 2.5, 3)) + rng.uniform(0, 6.28, 3))
-    sway = (waves - waves[:1]).sum(1) * rng.uniform(0.01, 0.03) * min(1.0, length)
+    waves = np.sin(2 * np.pi * np.outer(t * length, 1 / rng.uniform(0.5, 3.5, 3)) + rng.uniform(0, 6.28, 3))
+    sway = (waves - waves[:1]).sum(1) * rng.uniform(0.006, 0.03) * min(1.0, length)
     chord = (end - start) / np.hypot(*(end - start))
     place = place + sway[:, None] * np.array([chord[1], -chord[0]])
     place = place[np.hypot(*place.T) > AVASCULAR]
