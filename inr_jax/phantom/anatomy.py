@@ -54,9 +54,9 @@ def draw_traits(seed: int, person: int, eye: int) -> Traits:
         pit_width=float(np.exp(0.13 * z[1])),
         pit_depth=float(np.clip(0.95 + 0.06 * z[2], 0.75, 1.0)),
         thickness=thickness,
-        bend=float(10.0 - 4.0 * z[14] - 3.0 * (length - 23.7)),
-        tilt=(float(8.0 * aim[2]), float(10.0 * aim[3])),
-        depth=float(0.12 + 0.02 * aim[4]),
+        bend=float(np.clip(6.0 - 2.5 * z[14] - 1.5 * (length - 23.7), 1.0, 11.0)),
+        tilt=(float(5.0 * aim[2]), float(6.0 * aim[3])),
+        depth=float(0.19 + 0.02 * aim[4]),
         layers=_paired_waves(seed, person, eye, "layers", 10, spectrum(14.0, 0.22, 6.0, 3.0), 14.0),
         bottom=_paired_waves(seed, person, eye, "bottom", 1, spectrum(14.0, 0.45, 7.0, 3.5), 14.0),
     )

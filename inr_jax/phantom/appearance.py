@@ -33,7 +33,10 @@ LEVELS = {
     "membrane": 0.62,
 }
 TEXTURE_PERIOD, CHOROID_PERIOD = 3.2, 7.0  # mm
-SHADE = 0.04  # 1 / um of blood: how fast it dims what lies below
+SHADE, SCATTERED = (
+    0.06,
+    0.005,
+)  # 1 / um of blood: how fast it dims what lies below, and the share that gets round
 
 
 class Looks(NamedTuple):
@@ -53,7 +56,7 @@ class Looks(NamedTuple):
 def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
     """Draw one eye's looks; `contrast` stretches the bands' brightness about 0.35."""
     rng = generator(seed, person, eye, "texture")
-    jitter = np.exp(0.05 * rng.standard_normal(len(LEVELS)) + 0.03 * rng.standard_normal())
+    jitter = np.exp(0.025 * rng.standard_normal(len(LEVELS)) + 0.03 * rng.standard_normal())
     levels = {
         name: float((0.35 * (level / 0.35) ** contrast * factor) ** 4)
         for (name, level), factor in zip(LEVELS.items(), jitter, strict=True)
@@ -76,7 +79,9 @@ def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
     )
 
 
-def _frequencies(rng: np.random.Generator, number: int, short: float, long: float) -> Float[np.ndarray, "2 n"]:
+def _frequencies(
+    rng: np.random.Generator, number: int, short: float, long: float
+) -> Float[np.ndarray, "2 n"]:
     """Frequencies (1 / um) of waves in depth, evenly between two wavelengths in um, and their phases."""
     return np.stack([rng.uniform(1 / long, 1 / short, number), rng.uniform(0, 2 * np.pi, number)])
 
@@ -181,16 +186,16 @@ def choroid(
     """
     under = (z[None, :] - floor.reshape(-1, 1)).astype(np.float32)
     depths = np.arange(2000.0, dtype=np.float32)
-    decay = 0.026 * np.exp(-depths / 10) + 0.009 * np.exp(-depths / 35) + 0.0013 * np.exp(-depths / 150)
-    narrow, sclera = np.exp(-depths / 45), np.exp(-((depths / 230) ** 4))
+    decay = 0.026 * np.exp(-depths / 10) + 0.009 * np.exp(-depths / 35) + 0.0012 * np.exp(-depths / 130)
+    narrow, sclera = np.exp(-depths / 60), np.exp(-((depths / 250) ** 4))
     row = np.clip(under, 0, 1999).astype(np.int32)
     small, large = (
         ripple(waves, depth, sites, z, floor)
         for waves, depth in zip(looks.choroid, looks.choroid_depth, strict=True)
     )
     vessels = large + narrow[row] * (small - large)
-    lumen = (np.clip(depths / 25, 0, 1) * sclera)[row] * (0.5 + 0.5 * np.tanh(1.8 * vessels))
-    light = decay[row] * (1.3 - 0.85 * lumen) * (1 + 4 * bare.reshape(-1, 1))
+    lumen = (np.clip(depths / 25, 0, 1) * sclera)[row] * (0.5 + 0.5 * np.tanh(2.2 * vessels))
+    light = decay[row] * (1.45 - 1.05 * lumen) * (1 + 4 * bare.reshape(-1, 1))
     return np.where(under > -0.5 * (z[1] - z[0]), light, 0).astype(np.float32)
 
 
@@ -236,4 +241,5 @@ def shade(
     through = np.clip(z[None, :] - (middle - path / 2)[:, None], 0, path[:, None])
     inside = np.clip(1.2 - np.abs(z[None, :] - middle[:, None]) / (path / 2 + 3)[:, None], 0, 1)
     lumen = 0.30 * (1 - np.exp(-path / 30))[:, None] * inside
-    volume[hit] = (np.maximum(volume[hit], lumen) * np.exp(-SHADE * through)).astype(np.float32)
+    left = SCATTERED + (1 - SCATTERED) * np.exp(-SHADE * through)
+    volume[hit] = (np.maximum(volume[hit], lumen) * left).astype(np.float32)

@@ -23,7 +23,7 @@ class Lesion:
     x: float  # mm from the middle of the scan, along the A-scans
     radius_y: float  # mm
     radius_x: float
-    height: float  # um at its middle; 0: the kind has none
+    height: float  # um at its middle; 0 for atrophy and membranes
     between: bool  # lies wholly between two fitted B-scans of the default geometry
 
 
@@ -51,7 +51,7 @@ def draw_lesions(seed: int, person: int, eye: int) -> tuple[Lesion, ...]:
     if rng.random() < 0.4:
         lesions.append(_spread(rng, "atrophy", (0.4, 1.1), (0, 0), reach=1.2))
     if rng.random() < 0.4:
-        lesions.append(_spread(rng, "epiretinal membrane", (1.0, 2.2), (12, 30), reach=0.8))
+        lesions.append(_spread(rng, "epiretinal membrane", (1.0, 2.2), (0, 0), reach=0.8))
     return tuple(lesions)
 
 
@@ -91,11 +91,9 @@ def changes(lesions: tuple[Lesion, ...], y: Float[np.ndarray, "D W"], x: Float[n
     for lesion in lesions:
         inside = 1 - ((y - lesion.y) / lesion.radius_y) ** 2 - ((x - lesion.x) / lesion.radius_x) ** 2
         rise = np.clip(inside, 0, None)
-        amount = (
-            np.minimum(2.5 * rise, 1)
-            if lesion.height == 0 or "membrane" in lesion.kind
-            else lesion.height * rise
-        )
+        whole = np.minimum(2.5 * rise, 1)
+        flat = lesion.kind in ("atrophy", "epiretinal membrane")
+        amount = whole**2 * (3 - 2 * whole) if flat else lesion.height * rise
         found[lesion.kind] = np.maximum(found[lesion.kind], amount)
     return Changes(*found.values())
 
@@ -106,7 +104,9 @@ def deform(thickness: Float[np.ndarray, "10 D W"], change: Changes) -> Float[np.
     layer = {name: LAYERS.index(name) for name in LAYERS}
     gain[layer["RNFL"]] = 12 * change.membrane
     gain[layer["INL"]] = change.cyst
-    gain[layer["ONL"]] = -np.minimum(0.75 * change.drusen, 0.6 * thickness[layer["ONL"]])  # drusen press into it
+    gain[layer["ONL"]] = -np.minimum(
+        0.75 * change.drusen, 0.6 * thickness[layer["ONL"]]
+    )  # drusen press into it
     gain[layer["IZ-RPE"]] = change.subretinal
     gain[layer["RPE"]] = change.drusen
     kept = np.ones_like(thickness)

@@ -31,7 +31,7 @@ class Branch(NamedTuple):
 def draw_vessels(seed: int, person: int, eye: int) -> Vessels:
     """Draw the tree: four arcades from the disc, small macular vessels, and three generations of branches."""
     rng = generator(seed, person, eye, "vessels")
-    height = 2.75 + 0.25 * generator(seed, person, 2, "vessels").standard_normal(2)
+    height = 3.0 + 0.25 * generator(seed, person, 2, "vessels").standard_normal(2)
     branches = _trunks(rng, height)
     for level in (1, 2, 3):
         parents = [b for b in branches if b.level == level - 1]
