@@ -58,7 +58,7 @@ def draw_traits(seed: int, person: int, eye: int) -> Traits:
         tilt=(float(5.0 * aim[2]), float(6.0 * aim[3])),
         depth=float(0.19 + 0.02 * aim[4]),
         layers=_paired_waves(seed, person, eye, "layers", 10, spectrum(14.0, 0.22, 6.0, 3.0), 14.0),
-        bottom=_paired_waves(seed, person, eye, "bottom", 1, spectrum(14.0, 0.45, 7.0, 3.5), 14.0),
+        bottom=_paired_waves(seed, person, eye, "bottom", 1, spectrum(14.0, 0.6, 7.0, 4.0), 14.0),
     )
 
 
@@ -71,9 +71,7 @@ def _paired_waves(
     amplitude: Float[np.ndarray, "ky kx"],
     period: float,
 ) -> Waves:
-    shared, own = (
-        draw_waves(generator(seed, person, who, component), number, amplitude, period) for who in (2, eye)
-    )
+    shared, own = (draw_waves(generator(seed, person, who, component), number, amplitude, period) for who in (2, eye))
     return mix(shared, own, EYES_CORRELATION)
 
 
@@ -94,9 +92,7 @@ def mean_thickness(
         return 1 - depth * np.exp(-((r / width) ** power))
 
     hill = np.exp(-((r / 1.9) ** 2))  # the thick ring round the pit
-    fibres = (
-        34.25 + 15.5 * np.cos(angle) - 3.75 * np.cos(2 * angle)
-    )  # nasal 46, above and below 38, temporal 15
+    fibres = 34.25 + 15.5 * np.cos(angle) - 3.75 * np.cos(2 * angle)  # nasal 46, above and below 38, temporal 15
     cone = np.exp(-((r / 0.38) ** 2))  # long, crowded foveal cones
     return np.stack(
         [
@@ -118,7 +114,7 @@ def bottom(traits: Traits, sites: Sites) -> Float[np.ndarray, "D W"]:
     """Depth of BM in um below the middle of the depth range."""
     y, x = sites.grid
     curve = -traits.bend * (x**2 + y**2) + traits.tilt[0] * y + traits.tilt[1] * x
-    return 1e3 * traits.depth + curve + 6.0 * traits.bottom.at(sites)[0]
+    return 1e3 * traits.depth + curve + 3.0 * traits.bottom.at(sites)[0]
 
 
 def stack_surfaces(

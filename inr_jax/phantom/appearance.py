@@ -75,13 +75,11 @@ def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
         ),
         choroid_depth=(_frequencies(deep, blobs, 35, 90), _frequencies(deep, blobs, 90, 400)),
         hyaloid=draw_waves(rng, 1, spectrum(14.0, 1.5, 7.0, 3.0), 14.0),
-        stripes=draw_waves(rng, 1, spectrum(TEXTURE_PERIOD, 0.04, 0.6, 1.5), TEXTURE_PERIOD),
+        stripes=draw_waves(rng, 1, spectrum(TEXTURE_PERIOD, 0.04, 0.3, 1.5), TEXTURE_PERIOD),
     )
 
 
-def _frequencies(
-    rng: np.random.Generator, number: int, short: float, long: float
-) -> Float[np.ndarray, "2 n"]:
+def _frequencies(rng: np.random.Generator, number: int, short: float, long: float) -> Float[np.ndarray, "2 n"]:
     """Frequencies (1 / um) of waves in depth, evenly between two wavelengths in um, and their phases."""
     return np.stack([rng.uniform(1 / long, 1 / short, number), rng.uniform(0, 2 * np.pi, number)])
 
@@ -104,9 +102,7 @@ def bands(
     r = np.hypot(y, x)
     lit = np.exp((looks.henle[0] * y + looks.henle[1] * x) * r / (0.4 + r**3))
     henle = t[5] * (0.2 + 0.3 * np.exp(-((r / 1.6) ** 2)))
-    nerve = 0.020 + (level["RNFL"] - 0.020) * (
-        1 - np.exp(-t[0] / 22)
-    )  # thin fibre layers hardly outshine the GCL
+    nerve = 0.020 + (level["RNFL"] - 0.020) * (1 - np.exp(-t[0] / 22))  # thin fibre layers hardly outshine the GCL
     face = s["BM"] - 400 - 45 * looks.hyaloid.at(sites)[0]
     middle = s["IPL-INL"] + t[3] / 2
     drusen_top = s["BM"] - change.drusen * (1 - change.atrophy)
@@ -120,9 +116,7 @@ def bands(
         Band(s["RNFL-GCL"], level["GCL"] * patch[0], 0.30),
         Band(s["GCL-IPL"], level["IPL"] * patch[0], 0.22),
         Band(s["IPL-INL"], level["INL"] * patch[1], 0.26),
-        Band(
-            middle - change.cyst / 2, np.where(change.cyst > 0, level["fluid"], level["INL"] * patch[1]), 0.0
-        ),
+        Band(middle - change.cyst / 2, np.where(change.cyst > 0, level["fluid"], level["INL"] * patch[1]), 0.0),
         Band(middle + change.cyst / 2, level["INL"] * patch[1], 0.26),
         Band(s["INL-OPL"], level["OPL"] * patch[1], 0.32),
         Band(s["OPL-ONL"], level["Henle"] * lit, 0.16),
@@ -135,16 +129,12 @@ def bands(
         Band(np.minimum(s["IZ"] + 11, fluid_top), level["gap"], 0.22),
         Band(fluid_top, level["fluid"], 0.0),
         Band(s["RPE"], level["RPE"] * patch[3], 0.28),
-        Band(
-            np.maximum(drusen_top, s["RPE"]), np.where(change.drusen > 0, level["drusen"], level["RPE"]), 0.2
-        ),
+        Band(np.maximum(drusen_top, s["RPE"]), np.where(change.drusen > 0, level["drusen"], level["RPE"]), 0.2),
         Band(s["BM"] - 2, 0.0, 0.0),
     ], patch
 
 
-def paint(
-    tops: Float[np.ndarray, "B N"], values: Float[np.ndarray, "B N"], rows: int
-) -> Float[np.ndarray, "N H"]:
+def paint(tops: Float[np.ndarray, "B N"], values: Float[np.ndarray, "B N"], rows: int) -> Float[np.ndarray, "N H"]:
     """Piecewise constant columns: `values[b]` from row `tops[b]` on; a row that an edge cuts gets its share of both."""
     columns = np.arange(tops.shape[1])
     steps = np.zeros((tops.shape[1], rows + 2))
@@ -190,8 +180,7 @@ def choroid(
     narrow, sclera = np.exp(-depths / 60), np.exp(-((depths / 250) ** 4))
     row = np.clip(under, 0, 1999).astype(np.int32)
     small, large = (
-        ripple(waves, depth, sites, z, floor)
-        for waves, depth in zip(looks.choroid, looks.choroid_depth, strict=True)
+        ripple(waves, depth, sites, z, floor) for waves, depth in zip(looks.choroid, looks.choroid_depth, strict=True)
     )
     vessels = large + narrow[row] * (small - large)
     lumen = (np.clip(depths / 25, 0, 1) * sclera)[row] * (0.5 + 0.5 * np.tanh(2.2 * vessels))
@@ -221,7 +210,7 @@ def reflect(
     volume *= np.exp(paint(tops, grain, len(z)) * np.clip(fine, -2.5, 2.5))
     volume += choroid(looks, sites, z, surfaces[-1], change.atrophy)
     shade(volume, z, surfaces, blood)
-    light = patch[5] * np.exp(0.12 * looks.stripes.at(sites)[0])
+    light = patch[5] * np.exp(0.10 * looks.stripes.at(sites)[0])
     dim = light.reshape(-1, 1) * np.exp(-(z - z.mean()) / (1e3 * falloff))[None, :]
     volume *= dim.astype(np.float32)
     return volume

@@ -31,9 +31,7 @@ class Eye:
     spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans
     slo: Float[np.ndarray, "Y X"]
     slo_spacing: tuple[float, float]  # mm
-    ascans_on_slo: Float[
-        np.ndarray, "D W 2"
-    ]  # mm (y, x) from the first pixel's centre, as the instrument believes
+    ascans_on_slo: Float[np.ndarray, "D W 2"]  # mm (y, x) from the first pixel's centre, as the instrument believes
     slo_to_retina: Float[
         np.ndarray, "2 3"
     ]  # mm from the middle: where a place of the SLO really lies, [y, x, 1] -> (y, x)
@@ -75,9 +73,7 @@ def make_eye(
     seen = _render(scene, y, x, 1e3 * z, moving)
     rng = generator(*who, "noise")
     missing = physics.draw_missing(rng, len(y), len(x)) & (motion > 0)
-    noisy = physics.measure(
-        rng, seen.reflected * ~missing[..., None], instrument, (1e3 * spacing[2], 1e3 * spacing[1])
-    )
+    noisy = physics.measure(rng, seen.reflected * ~missing[..., None], instrument, (1e3 * spacing[2], 1e3 * spacing[1]))
     image, pixel, retina = _slo(scene, who, slo_shape, field)
     return Eye(
         noisy=_depth_second(noisy),
@@ -135,9 +131,7 @@ class _Scene:
     instrument: Instrument
     side: int  # 1 right, -1 left
 
-    def sites(
-        self, y: Float[np.ndarray, " n"], x: Float[np.ndarray, " m"], shift: Float[np.ndarray, " n"]
-    ) -> Sites:
+    def sites(self, y: Float[np.ndarray, " n"], x: Float[np.ndarray, " m"], shift: Float[np.ndarray, " n"]) -> Sites:
         """Places in the scan (mm from its middle) as places on the retina of a right eye (mm from the fovea)."""
         scale, (fovea_y, fovea_x) = self.traits.magnification, self.traits.fovea
         return Sites(scale * y - fovea_y, self.side * scale * x - fovea_x, self.side * scale * shift)
@@ -211,9 +205,7 @@ def _slo(
     scene: _Scene, who: tuple[int, int, int], shape: tuple[int, int], field: tuple[float, float, float]
 ) -> tuple[Float[np.ndarray, "Y X"], tuple[float, float], Float[np.ndarray, "2 3"]]:
     """The SLO, its pixels' size in mm, and where its places really lie."""
-    size = [
-        max(extent, default) + 2 * SLO_MARGIN for extent, default in zip(field[::2], FIELD[::2], strict=True)
-    ]
+    size = [max(extent, default) + 2 * SLO_MARGIN for extent, default in zip(field[::2], FIELD[::2], strict=True)]
     pixel = (float(size[0] / (shape[0] - 1)), float(size[1] / (shape[1] - 1)))
     rng = generator(*who, "slo")
     retina = slo.draw_misregistration(rng, pixel[0])

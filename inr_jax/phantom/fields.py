@@ -60,9 +60,7 @@ class Waves:
 
 def generator(seed: int, person: int, eye: int, component: str) -> np.random.Generator:
     """The random numbers of one component of one eye (0 right, 1 left, 2 what both share)."""
-    return np.random.default_rng(
-        np.random.SeedSequence((VERSION, seed, person, eye, COMPONENTS.index(component)))
-    )
+    return np.random.default_rng(np.random.SeedSequence((VERSION, seed, person, eye, COMPONENTS.index(component))))
 
 
 def spectrum(period: float, shortest: float, longest: float, slope: float) -> Float[np.ndarray, "ky kx"]:
@@ -75,9 +73,7 @@ def spectrum(period: float, shortest: float, longest: float, slope: float) -> Fl
     return amplitude / np.sqrt((amplitude**2).sum())
 
 
-def draw_waves(
-    rng: np.random.Generator, number: int, amplitude: Float[np.ndarray, "ky kx"], period: float
-) -> Waves:
+def draw_waves(rng: np.random.Generator, number: int, amplitude: Float[np.ndarray, "ky kx"], period: float) -> Waves:
     """Draw `number` independent fields with one spectrum."""
     parts = rng.standard_normal((2, number, *amplitude.shape))
     return Waves((parts[0] + 1j * parts[1]) * amplitude, period)

@@ -9,9 +9,7 @@ from jaxtyping import Float
 from inr_jax.phantom.anatomy import LAYERS
 from inr_jax.phantom.fields import generator
 
-PITCH = (
-    2 * 5.8 / 30
-)  # mm between fitted B-scans of the default geometry; one of its unfitted ones is in the middle
+PITCH = 2 * 5.8 / 30  # mm between fitted B-scans of the default geometry; one of its unfitted ones is in the middle
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,7 @@ def draw_lesions(seed: int, person: int, eye: int) -> tuple[Lesion, ...]:
     lesions = [_spread(rng, "drusen", (0.06, 0.35), (30, 110)) for _ in range(rng.integers(4, 12))]
     lesions += [_hidden(rng, "drusen", (40, 90)), _hidden(rng, "cyst", (50, 110))]
     if rng.random() < 0.6:
-        lesions += [
-            _spread(rng, "cyst", (0.12, 0.4), (50, 160), reach=0.9) for _ in range(rng.integers(2, 7))
-        ]
+        lesions += [_spread(rng, "cyst", (0.12, 0.4), (50, 160), reach=0.9) for _ in range(rng.integers(2, 7))]
     if rng.random() < 0.4:
         lesions.append(_spread(rng, "subretinal fluid", (0.5, 1.2), (50, 140), reach=0.8))
     if rng.random() < 0.4:
@@ -85,8 +81,7 @@ def _hidden(rng: np.random.Generator, kind: str, height: tuple[float, float]) ->
 def changes(lesions: tuple[Lesion, ...], y: Float[np.ndarray, "D W"], x: Float[np.ndarray, "D W"]) -> Changes:
     """What lesions add at places in mm from the middle of the scan."""
     found = {
-        kind: np.zeros(y.shape)
-        for kind in ("drusen", "cyst", "subretinal fluid", "atrophy", "epiretinal membrane")
+        kind: np.zeros(y.shape) for kind in ("drusen", "cyst", "subretinal fluid", "atrophy", "epiretinal membrane")
     }
     for lesion in lesions:
         inside = 1 - ((y - lesion.y) / lesion.radius_y) ** 2 - ((x - lesion.x) / lesion.radius_x) ** 2
@@ -104,9 +99,7 @@ def deform(thickness: Float[np.ndarray, "10 D W"], change: Changes) -> Float[np.
     layer = {name: LAYERS.index(name) for name in LAYERS}
     gain[layer["RNFL"]] = 12 * change.membrane
     gain[layer["INL"]] = change.cyst
-    gain[layer["ONL"]] = -np.minimum(
-        0.75 * change.drusen, 0.6 * thickness[layer["ONL"]]
-    )  # drusen press into it
+    gain[layer["ONL"]] = -np.minimum(0.75 * change.drusen, 0.6 * thickness[layer["ONL"]])  # drusen press into it
     gain[layer["IZ-RPE"]] = change.subretinal
     gain[layer["RPE"]] = change.drusen
     kept = np.ones_like(thickness)

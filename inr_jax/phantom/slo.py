@@ -28,9 +28,7 @@ def draw_slo(
     x: Float[np.ndarray, "Y X"],
 ) -> Float[np.ndarray, "Y X"]:
     """Draw the image in [0, 1]; `y`, `x` are the places that its pixels really show, mm from the fovea."""
-    own = draw_waves(rng, 3, spectrum(9.0, 0.09, 3.0, 2.0), 9.0).at(
-        sites
-    )  # fundus pattern without a counterpart
+    own = draw_waves(rng, 3, spectrum(9.0, 0.09, 3.0, 2.0), 9.0).at(sites)  # fundus pattern without a counterpart
     blood = meet(vessels, y.ravel(), x.ravel(), SPOT).chord.reshape(y.shape)
     r, to_disc = np.hypot(y, x), np.hypot(y - DISC[0], x - DISC[1])
     light = 0.50 + 0.16 * np.exp(-((to_disc / 1.8) ** 2)) - 0.10 * np.exp(-((r / 0.45) ** 2))

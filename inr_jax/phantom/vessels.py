@@ -37,8 +37,7 @@ def draw_vessels(seed: int, person: int, eye: int) -> Vessels:
         parents = [b for b in branches if b.level == level - 1]
         branches = branches + [child for b in parents for child in _children(rng, b)]
     parts = [
-        Vessels(b.place, b.radius, np.full(len(b.radius), rng.uniform(0.15, 0.35) + 0.12 * b.level))
-        for b in branches
+        Vessels(b.place, b.radius, np.full(len(b.radius), rng.uniform(0.15, 0.35) + 0.12 * b.level)) for b in branches
     ]
     return Vessels(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -78,9 +77,7 @@ def _children(rng: np.random.Generator, parent: Branch) -> list[Branch]:
         if distance < 2 * AVASCULAR:
             end = end * (2 * AVASCULAR / max(distance, 1e-3))
         bend = place + length * (rng.uniform(0.1, 0.7) * along + rng.uniform(0.1, 0.5) * inward * across)
-        children.append(
-            _curve(rng, place, bend, end, radius, max(0.5 * radius, THINNEST / 1.5), parent.level + 1)
-        )
+        children.append(_curve(rng, place, bend, end, radius, max(0.5 * radius, THINNEST / 1.5), parent.level + 1))
     return children
 
 

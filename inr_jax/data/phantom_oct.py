@@ -1,0 +1,127 @@
+"""A population of phantom eyes; scored on their motion-free, noise-free anatomy."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from jaxtyping import Bool
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from inr_jax.data._splits import SPLITS, split_number
+from inr_jax.errors import InputError
+from inr_jax.phantom import CLASSES, Eye, make_eye
+from inr_jax.preprocessing import mirrored_scan, prepare, stack
+from inr_jax.scan_io import Scan
+from inr_jax.types import Population
+
+THREADS = 2
+
+
+def load(config: ConfigDict, split: str) -> Population:
+    """Make the eyes of one split ("train", "validation" or "test"); `config` is the data section.
+
+    People are numbered through the splits and never shared. Only test eyes have the configured `variant`:
+    what is learned is learned on standard eyes. Raises InputError.
+    """
+    options = config.phantom_oct
+    _check(options)
+    number = split_number(split)
+    first = sum(options.people[:number])
+    people = range(first, first + options.people[number])
+    measured = np.arange(options.shape[0]) % options.fitted_every == 0
+    wanted = list(product(people, "RL"[: options.eyes]))
+
+    def one(who: tuple[int, str]) -> tuple[Scan, Scan]:
+        eye = make_eye(
+            person=who[0],
+            laterality=who[1],
+            shape=tuple(options.shape),
+            variant=options.variant if split == "test" else "standard",
+            seed=options.seed,
+            motion=options.motion,
+        )
+        return prepared(scan_of(eye), measured, align=options.align), _upright(truth_of(eye))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = list(tqdm(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted), disable=None))
+    scans, truths = zip(*made, strict=True)
+    return stack(
+        scans,
+        measured=measured,
+        classes=CLASSES,
+        note="phantom",
+        truth=np.stack([truth.voxels for truth in truths])[..., None],
+        truth_labels=np.stack([truth.labels for truth in truths]),
+    )
+
+
+def _check(options: ConfigDict) -> None:
+    """Raise InputError for values that make_eye does not see."""
+    if len(options.people) != len(SPLITS) or min(options.people) < 1:
+        found = tuple(options.people)
+        raise InputError(f"data.phantom_oct.people: expected three numbers of 1 or more, found {found}")
+    if options.eyes not in (1, 2):
+        raise InputError(f"data.phantom_oct.eyes: expected 1 or 2, found {options.eyes}")
+    if not 1 <= options.fitted_every < options.shape[0]:
+        raise InputError(
+            f"data.phantom_oct.fitted_every: expected 1 to {options.shape[0] - 1}, found {options.fitted_every}"
+        )
+
+
+def scan_of(eye: Eye) -> Scan:
+    """What the instrument hands over: the moved, noisy scan with its labels and SLO."""
+    return Scan(
+        voxels=eye.noisy,
+        spacing=eye.spacing,
+        labels=eye.labels.astype(np.int8),
+        valid=eye.valid,
+        slo=eye.slo,
+        slo_spacing=eye.slo_spacing,
+        ascans_on_slo=eye.ascans_on_slo,
+        laterality=eye.laterality,
+        name=f"phantom-{eye.person:04d}-{eye.laterality}",
+        person=f"phantom-{eye.person:04d}",
+    )
+
+
+def truth_of(eye: Eye) -> Scan:
+    """The same eye with neither motion nor noise, every voxel known."""
+    return replace(
+        scan_of(eye),
+        voxels=eye.clean,
+        labels=eye.labels_true.astype(np.int8),
+        surfaces=eye.surfaces,
+        valid=None,
+    )
+
+
+def prepared(scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool) -> Scan:
+    """The scan mirrored and aligned; what adaptation sees is aligned by the measured B-scans alone."""
+    whole, _ = prepare(scan, mirror=True, align=align)
+    if not align:
+        return whole
+    alone, _ = prepare(_only(scan, measured), mirror=True, align=True)
+    arrays = {}
+    for name in ("voxels", "labels", "valid"):
+        arrays[name] = getattr(whole, name).copy()
+        arrays[name][measured] = getattr(alone, name)
+    return replace(whole, **arrays)
+
+
+def _only(scan: Scan, measured: Bool[np.ndarray, " D"]) -> Scan:
+    """The scan that has nothing but its measured B-scans, evenly spaced."""
+    step = int(np.diff(np.flatnonzero(measured))[0])
+    return replace(
+        scan,
+        voxels=scan.voxels[measured],
+        labels=scan.labels[measured],
+        valid=scan.valid[measured],
+        ascans_on_slo=scan.ascans_on_slo[measured],
+        spacing=(scan.spacing[0] * step, *scan.spacing[1:]),
+    )
+
+
+def _upright(scan: Scan) -> Scan:
+    return mirrored_scan(scan) if scan.laterality == "L" else scan
