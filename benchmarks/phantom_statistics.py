@@ -6,7 +6,6 @@ The real scans (halirutan/spectralis-raw-data, MIT) are read from $INR_JAX_DATA/
 ../shared/data/spectralis. Both sides are sampled alike: 3.87 um in depth, 11.8 um along the B-scan.
 """
 
-import argparse
 import os
 import struct
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from inr_jax.phantom import make_eye
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROW, COLUMN = 3.87167, 11.8206  # um
 PEOPLE = range(8)
-LINE_SCAN_LOOKS = 24  # a single line is averaged for longer than the B-scans of a volume, the phantom's default
+LINE_SCAN_LOOKS = 24.0  # a single line is averaged for longer than the B-scans of a volume, the phantom's default
 MACULA = (-2.9, 2.9)  # mm round the fovea that the fovea's line scan is cut to
 FOVEA_COLUMN = 374  # of the real line scan
 

@@ -103,23 +103,34 @@ def prepared(scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool) -> Sc
     if not align:
         return whole
     alone, _ = prepare(_only(scan, measured), mirror=True, align=True)
-    arrays = {}
-    for name in ("voxels", "labels", "valid"):
-        arrays[name] = getattr(whole, name).copy()
-        arrays[name][measured] = getattr(alone, name)
-    return replace(whole, **arrays)
+
+    def join(every: np.ndarray, some: np.ndarray) -> np.ndarray:
+        joined = every.copy()
+        joined[measured] = some
+        return joined
+
+    return replace(
+        whole,
+        voxels=join(whole.voxels, alone.voxels),
+        labels=None if whole.labels is None or alone.labels is None else join(whole.labels, alone.labels),
+        valid=None if whole.valid is None or alone.valid is None else join(whole.valid, alone.valid),
+    )
 
 
 def _only(scan: Scan, measured: Bool[np.ndarray, " D"]) -> Scan:
     """The scan that has nothing but its measured B-scans, evenly spaced."""
-    step = int(np.diff(np.flatnonzero(measured))[0])
+    first, second = np.flatnonzero(measured)[:2]
+
+    def keep(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[measured]
+
     return replace(
         scan,
         voxels=scan.voxels[measured],
-        labels=scan.labels[measured],
-        valid=scan.valid[measured],
-        ascans_on_slo=scan.ascans_on_slo[measured],
-        spacing=(scan.spacing[0] * step, *scan.spacing[1:]),
+        labels=keep(scan.labels),
+        valid=keep(scan.valid),
+        ascans_on_slo=keep(scan.ascans_on_slo),
+        spacing=(scan.spacing[0] * float(second - first), *scan.spacing[1:]),
     )
 
 

@@ -68,12 +68,12 @@ def draw_looks(seed: int, person: int, eye: int, contrast: float) -> Looks:
         henle=0.6 * rng.standard_normal(2),
         patches=draw_waves(rng, 6, spectrum(14.0, 0.25, 5.0, 2.0), 14.0),
         fine=draw_waves(rng, parts, spectrum(TEXTURE_PERIOD, 0.04, 0.3, 1.5), TEXTURE_PERIOD),
-        fine_depth=_frequencies(rng, parts, 14, 120),
+        fine_depth=_frequencies(rng, parts, 14.0, 120.0),
         choroid=(
             draw_waves(deep, blobs, spectrum(CHOROID_PERIOD, 0.07, 0.25, 1.0), CHOROID_PERIOD),
             draw_waves(deep, blobs, spectrum(CHOROID_PERIOD, 0.2, 1.0, 1.5), CHOROID_PERIOD),
         ),
-        choroid_depth=(_frequencies(deep, blobs, 35, 90), _frequencies(deep, blobs, 90, 400)),
+        choroid_depth=(_frequencies(deep, blobs, 35.0, 90.0), _frequencies(deep, blobs, 90.0, 400.0)),
         hyaloid=draw_waves(rng, 1, spectrum(14.0, 1.5, 7.0, 3.0), 14.0),
         stripes=draw_waves(rng, 1, spectrum(TEXTURE_PERIOD, 0.04, 0.3, 1.5), TEXTURE_PERIOD),
     )

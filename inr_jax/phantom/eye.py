@@ -20,7 +20,7 @@ VARIANTS = ("standard", "shifted", "pathology")
 
 @dataclass(frozen=True)
 class Eye:
-    """One eye as it is, and as it was measured. Arrays are [D, H, W] = (B-scan, depth, A-scan); a left eye is a left eye."""
+    """One eye as it is and as it was measured: [D, H, W] = (B-scan, depth, A-scan). A left eye is a left eye."""
 
     noisy: Float[np.ndarray, "D H W"]  # as measured: moved, noisy, fourth root, in [0, 1]
     clean: Float[np.ndarray, "D H W"]  # neither noise nor motion, fourth root, in [0, 1]
@@ -64,7 +64,7 @@ def make_eye(
     instrument = physics.SHIFTED if variant == "shifted" else physics.STANDARD
     instrument = instrument._replace(looks=instrument.looks if looks is None else looks)
     field = _field(seed, person, variant, shape) if field is None else field
-    spacing = tuple(float(size / max(n - 1, 1)) for n, size in zip(shape, field, strict=True))
+    spacing = (_step(shape[0], field[0]), _step(shape[1], field[1]), _step(shape[2], field[2]))
     y, z, x = (_places(n, step) for n, step in zip(shape, spacing, strict=True))
     scene = _draw_scene(who, laterality, variant, instrument)
     still = physics.draw_motion(generator(*who, "motion"), len(y), 0.0)
@@ -114,6 +114,10 @@ def _field(seed: int, person: int, variant: str, shape: tuple[int, int, int]) ->
         return FIELD
     pitch = 0.06 * 4.0 ** generator(seed, person, 2, "motion").random()
     return (pitch * max(shape[0] - 1, 1), *FIELD[1:])
+
+
+def _step(n: int, size: float) -> float:
+    return float(size / max(n - 1, 1))
 
 
 def _places(n: int, step: float) -> Float[np.ndarray, " n"]:

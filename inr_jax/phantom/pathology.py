@@ -38,16 +38,17 @@ class Changes(NamedTuple):
 def draw_lesions(seed: int, person: int, eye: int) -> tuple[Lesion, ...]:
     """Draw what one eye has; every eye has a druse and a cyst that lie between fitted B-scans."""
     rng = generator(seed, person, eye, "lesions")
-    lesions = [_spread(rng, "drusen", (0.06, 0.35), (30, 110)) for _ in range(rng.integers(4, 12))]
-    lesions += [_hidden(rng, "drusen", (40, 90)), _hidden(rng, "cyst", (50, 110))]
+    lesions = [_spread(rng, "drusen", (0.06, 0.35), (30.0, 110.0)) for _ in range(rng.integers(4, 12))]
+    lesions += [_hidden(rng, "drusen", (40.0, 90.0)), _hidden(rng, "cyst", (50.0, 110.0))]
     if rng.random() < 0.6:
-        lesions += [_spread(rng, "cyst", (0.12, 0.4), (50, 160), reach=0.9) for _ in range(rng.integers(2, 7))]
-    if rng.random() < 0.4:
-        lesions.append(_spread(rng, "subretinal fluid", (0.5, 1.2), (50, 140), reach=0.8))
-    if rng.random() < 0.4:
-        lesions.append(_spread(rng, "atrophy", (0.4, 1.1), (0, 0), reach=1.2))
-    if rng.random() < 0.4:
-        lesions.append(_spread(rng, "epiretinal membrane", (1.0, 2.2), (0, 0), reach=0.8))
+        lesions += [_spread(rng, "cyst", (0.12, 0.4), (50.0, 160.0), 0.9) for _ in range(rng.integers(2, 7))]
+    for kind, radius, height, reach in (
+        ("subretinal fluid", (0.5, 1.2), (50.0, 140.0), 0.8),
+        ("atrophy", (0.4, 1.1), (0.0, 0.0), 1.2),
+        ("epiretinal membrane", (1.0, 2.2), (0.0, 0.0), 0.8),
+    ):
+        if rng.random() < 0.4:
+            lesions.append(_spread(rng, kind, radius, height, reach))
     return tuple(lesions)
 
 
@@ -58,24 +59,16 @@ def _spread(
     height: tuple[float, float],
     reach: float = 1.8,
 ) -> Lesion:
-    y, x = rng.uniform(-reach, reach, 2)
+    y, x = rng.uniform(-reach, reach, 2).tolist()
     size = rng.uniform(*radius)
     return Lesion(kind, y, x, size, size * rng.uniform(0.75, 1.3), rng.uniform(*height), False)
 
 
 def _hidden(rng: np.random.Generator, kind: str, height: tuple[float, float]) -> Lesion:
     """A lesion with a free margin of at least a tenth of the gap on both sides."""
-    radius = PITCH * rng.uniform(0.3, 0.4)
-    y = PITCH * rng.integers(-4, 5)
-    return Lesion(
-        kind,
-        float(y),
-        rng.uniform(-1.6, 1.6),
-        radius,
-        radius * rng.uniform(0.8, 1.6),
-        rng.uniform(*height),
-        True,
-    )
+    size = PITCH * rng.uniform(0.3, 0.4)
+    y, x = PITCH * float(rng.integers(-4, 5)), rng.uniform(-1.6, 1.6)
+    return Lesion(kind, y, x, size, size * rng.uniform(0.8, 1.6), rng.uniform(*height), True)
 
 
 def changes(lesions: tuple[Lesion, ...], y: Float[np.ndarray, "D W"], x: Float[np.ndarray, "D W"]) -> Changes:

@@ -7,8 +7,6 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 
-from inr_jax.phantom.fields import generator
-
 
 class Instrument(NamedTuple):
     """One way of measuring."""
@@ -95,7 +93,7 @@ def measure(
 
 
 def _correlate(field: Float[np.ndarray, "*shape"], sigma: float, axis: int) -> Float[np.ndarray, "*shape"]:
-    """White noise with a Gaussian correlation along one axis, still of unit variance; none below a third of a sample."""
+    """Give white noise a Gaussian correlation along one axis at unit variance; none below a third of a sample."""
     if sigma < 1 / 3:
         return field
     reach = np.arange(-int(np.ceil(4 * sigma)), int(np.ceil(4 * sigma)) + 1)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
 from inr_jax.phantom.anatomy import DISC
-from inr_jax.phantom.fields import Sites, draw_waves, generator, spectrum
+from inr_jax.phantom.fields import Sites, draw_waves, spectrum
 from inr_jax.phantom.vessels import Vessels, meet
 
 SPOT = 0.010  # mm, standard deviation

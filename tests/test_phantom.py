@@ -1,0 +1,470 @@
+"""The phantom: its anatomy against published numbers, its physics against closed forms, its truth against itself."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+from scipy.stats import skew
+
+from inr_jax.errors import InputError
+from inr_jax.phantom import LAYERS, SURFACES, VARIANTS, VERSION, Eye, make_eye
+from inr_jax.phantom.anatomy import DRUSEN, FLUID, draw_traits, mean_thickness, thickness_maps
+from inr_jax.phantom.appearance import SCATTERED, SHADE, paint, shade
+from inr_jax.phantom.fields import Sites, draw_waves, spectrum
+from inr_jax.phantom.pathology import Lesion, changes, deform, draw_lesions
+from inr_jax.phantom.physics import STANDARD, display, draw_motion, measure
+from inr_jax.phantom.vessels import Hits, Vessels, draw_vessels, meet
+
+STATISTICS = Path(__file__).parents[1] / "benchmarks" / "phantom_statistics.py"
+
+
+@pytest.fixture(scope="module")
+def eye() -> Eye:
+    return make_eye(person=0, laterality="R")
+
+
+@pytest.fixture(scope="module")
+def ill() -> Eye:
+    return make_eye(person=3, laterality="L", variant="pathology")
+
+
+def still_sites(y: np.ndarray, x: np.ndarray) -> Sites:
+    return Sites(y, x, np.zeros(len(y)))
+
+
+# Determinism
+
+
+def summary(eye: Eye) -> list[float]:
+    """Numbers in which any change of the generator shows."""
+    weight = np.cos(np.arange(eye.clean.size)).reshape(eye.clean.shape)
+    arrays = (eye.noisy, eye.clean, eye.labels, eye.labels_true)
+    found = [float((weight * array).sum()) for array in arrays]
+    found += [float(array.mean()) for array in (*arrays, eye.surfaces, eye.slo, eye.valid)]
+    return [*found, eye.axial_length, *eye.spacing, float(np.abs(eye.motion.axial).sum())]
+
+
+FINGERPRINTS: dict[str, list[float]] = {
+    "standard": [
+        -15.40207,
+        -20.90905,
+        -248.7762,
+        30.86767,
+        0.2275814,
+        0.2310265,
+        1.718031,
+        1.717453,
+        67.45386,
+        0.4861377,
+        1.0,
+        25.17057,
+        0.1933333,
+        0.007086614,
+        0.06105263,
+        154.4387,
+    ],
+    "shifted": [
+        3.131378,
+        9.63108,
+        -283.5849,
+        -88.50005,
+        0.2502453,
+        0.2570318,
+        1.75408,
+        1.754074,
+        68.4525,
+        0.4861377,
+        1.0,
+        25.17057,
+        0.128424,
+        0.007086614,
+        0.06105263,
+        154.4387,
+    ],
+    "pathology": [
+        -19.2636,
+        -18.32626,
+        -189.2396,
+        36.51616,
+        0.2286485,
+        0.2320721,
+        1.790231,
+        1.789585,
+        66.78438,
+        0.4861377,
+        1.0,
+        25.17057,
+        0.1933333,
+        0.007086614,
+        0.06105263,
+        154.4387,
+    ],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_version_1_makes_the_same_eyes_for_ever(variant: str) -> None:
+    found = summary(make_eye(person=7, laterality="L", variant=variant, seed=3))
+    assert VERSION == 1
+    np.testing.assert_allclose(found, FINGERPRINTS[variant], rtol=2e-4, atol=2e-3)
+
+
+def test_one_seed_is_one_eye_and_another_is_another(eye: Eye) -> None:
+    again = make_eye(person=0, laterality="R")
+    np.testing.assert_array_equal(again.noisy, eye.noisy)
+    np.testing.assert_array_equal(again.slo, eye.slo)
+    for other in (
+        make_eye(person=1, laterality="R"),
+        make_eye(person=0, laterality="L"),
+        make_eye(person=0, laterality="R", seed=1),
+    ):
+        assert np.abs(other.surfaces - eye.surfaces).mean() > 0.3
+
+
+def test_neither_motion_nor_noise_nor_disease_of_others_changes_the_anatomy(eye: Eye) -> None:
+    still = make_eye(person=0, laterality="R", motion=0.0, looks=50.0)
+    np.testing.assert_array_equal(still.clean, eye.clean)
+    np.testing.assert_array_equal(still.surfaces, eye.surfaces)
+    np.testing.assert_array_equal(still.slo, eye.slo)
+
+
+def test_a_coarser_grid_samples_the_same_eye(eye: Eye) -> None:
+    coarse = make_eye(person=0, laterality="R", shape=(16, 64, 20))
+    columns = slice(None, None, 5)  # 96 and 20 A-scans share every fifth
+    np.testing.assert_allclose(
+        (coarse.surfaces - (64 - 1) / 2) * coarse.spacing[1],
+        (eye.surfaces[:, ::2, columns] - (128 - 1) / 2) * eye.spacing[1],
+        atol=1e-6,
+    )
+    same_rows = make_eye(person=0, laterality="R", shape=(16, 128, 20))
+    np.testing.assert_allclose(same_rows.clean, eye.clean[::2, :, columns], atol=1e-5)
+    np.testing.assert_array_equal(same_rows.labels_true, eye.labels_true[::2, :, columns])
+
+
+def test_the_size_of_a_clinical_scan_works() -> None:
+    eye = make_eye(person=0, laterality="R", shape=(2, 496, 768), field=(0.12, 495 * 0.00387, 8.7))
+    assert eye.noisy.shape == (2, 496, 768)
+    assert eye.spacing == pytest.approx((0.12, 0.00387, 8.7 / 767))
+    assert set(np.unique(eye.labels_true)) == set(range(11))
+
+
+# Anatomy
+
+
+def test_mean_layers_agree_with_the_literature() -> None:
+    """Mean thickness in um in the ETDRS grid's centre, inner and outer ring, as in docs/phantom.md."""
+    published = {
+        "RNFL": (12, 23, 36),
+        "GCL": (15, 51, 35),
+        "IPL": (20, 41, 29),
+        "INL": (19, 40, 33),
+        "OPL": (24, 32, 27),
+        "ONL": (91, 69, 57),
+    }
+    y, x = np.meshgrid(np.linspace(-3, 3, 121), np.linspace(-3, 3, 121), indexing="ij")
+    r = np.hypot(y, x)
+    maps = dict(zip(LAYERS, mean_thickness(r, np.arctan2(y, x), 0.95), strict=True))
+    rings = (r < 0.5, (r >= 0.5) & (r < 1.5), (r >= 1.5) & (r < 3))
+    for layer, expected in published.items():
+        found = [maps[layer][ring].mean() for ring in rings]
+        np.testing.assert_allclose(found, expected, atol=6.0, err_msg=layer)
+    total = sum(maps.values())
+    assert total[r < 0.5].mean() == pytest.approx(272, abs=15)
+    assert total[r < 0.05].mean() == pytest.approx(225, abs=15)
+    assert total[rings[1]].mean() == pytest.approx(342, abs=12)
+    outer = [maps[name] for name in LAYERS[6:]]
+    assert sum(outer)[rings[2]].mean() == pytest.approx(80, abs=5)
+
+
+def test_the_nerve_fibre_layer_is_thick_towards_the_disc_in_both_eyes() -> None:
+    for laterality, nasal, temporal in (
+        ("R", slice(80, None), slice(None, 16)),
+        ("L", slice(None, 16), slice(80, None)),
+    ):
+        eyes = [make_eye(person=p, laterality=laterality) for p in range(3)]
+        layer = np.mean([eye.surfaces[1] - eye.surfaces[0] for eye in eyes], axis=0)[12:20]
+        assert layer[:, nasal].mean() > 1.5 * layer[:, temporal].mean()
+
+
+def test_thickness_varies_with_a_near_inverse_square_spectrum_along_a_line() -> None:
+    x = np.arange(512) * 14.0 / 512
+    slopes = []
+    for person in range(6):
+        fields = draw_traits(0, person, 0).layers.at(still_sites(np.arange(10) * 1.3, x))
+        power = (np.abs(np.fft.rfft(fields, axis=-1)) ** 2).mean(axis=(0, 1))
+        frequency = np.fft.rfftfreq(512, 14.0 / 512)
+        band = (frequency > 0.3) & (frequency < 3.0)
+        slopes.append(np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0])
+    assert -2.4 < np.mean(slopes) < -1.6
+
+
+def test_waves_have_unit_variance_and_the_same_value_from_any_grid() -> None:
+    waves = draw_waves(np.random.default_rng(0), 3, spectrum(6.0, 0.2, 6.0, 2.0), 6.0)
+    everywhere = waves.at(still_sites(np.arange(64) * 6 / 64, np.arange(64) * 6 / 64))
+    assert everywhere.var() == pytest.approx(1.0, abs=0.25)
+    shifted = waves.at(Sites(np.array([0.5, 1.0]), np.array([0.1, 0.7]), np.array([0.2, -0.3])))
+    direct = waves.at(still_sites(np.array([0.5, 1.0]), np.array([0.3, 0.9, -0.2, 0.4])))
+    np.testing.assert_allclose(shifted[:, 0], direct[:, 0, :2], atol=1e-12)
+    np.testing.assert_allclose(shifted[:, 1], direct[:, 1, 2:], atol=1e-12)
+
+
+def test_the_two_eyes_of_a_person_are_alike_and_those_of_two_people_are_not() -> None:
+    sites = still_sites(np.linspace(-2.5, 2.5, 12), np.linspace(-2.5, 2.5, 12))
+    fields = np.array([[np.log(thickness_maps(draw_traits(0, p, side), sites)) for side in (0, 1)] for p in range(12)])
+    fields = fields - fields.mean(axis=(0, 1))
+
+    def alike(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+
+    assert alike(fields[:, 0], fields[:, 1]) > 0.75
+    assert abs(alike(fields[:, 0], np.roll(fields[:, 1], 1, axis=0))) < 0.25
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_surfaces_are_ordered_inside_the_picture_and_never_unknown(variant: str) -> None:
+    for person in range(20, 26):
+        eye = make_eye(person=person, laterality="RL"[person % 2], variant=variant)
+        assert np.isfinite(eye.surfaces).all()
+        assert (np.diff(eye.surfaces, axis=0) >= -1e-4).all()
+        assert eye.surfaces.min() > 0
+        assert eye.surfaces.max() < eye.clean.shape[1] - 1
+
+
+def test_labels_count_the_surfaces_above(eye: Eye) -> None:
+    rows = np.arange(eye.clean.shape[1])[None, :, None]
+    above = (eye.surfaces[:, :, None, :] <= rows).sum(axis=0)
+    sure = (np.abs(eye.surfaces[:, :, None, :] - rows) > 1e-3).all(axis=0)
+    np.testing.assert_array_equal(eye.labels_true[sure], np.where(above == len(SURFACES), 0, above)[sure])
+
+
+# Appearance
+
+
+def test_paint_gives_each_row_its_share_of_every_band() -> None:
+    tops = np.array([[-10.0, -10.0], [2.25, 3.0], [2.25, 5.6]])
+    values = np.array([[1.0, 2.0], [100.0, 4.0], [3.0, 0.0]])  # the middle band of the first column has no thickness
+    painted = paint(tops, values, 8)
+    np.testing.assert_allclose(painted[0], [1, 1, 0.75 * 1 + 0.25 * 3, 3, 3, 3, 3, 3], atol=1e-5)
+    np.testing.assert_allclose(painted[1], [2, 2, 2, 3, 4, 4, 4 * 0.1, 0], atol=1e-5)
+
+
+def test_vessels_dim_what_lies_below_them_and_nothing_above() -> None:
+    z = np.arange(0.0, 400.0, 4.0)
+    volume = np.full((2, len(z)), 0.5, np.float32)
+    surfaces = np.stack([np.full((1, 2), 100.0 + 20 * k) for k in range(11)])
+    blood = Hits(np.array([0.0, 0.05]), np.array([0.0, 0.025]), np.array([0.0, 0.5]))
+    shade(volume, z, surfaces, blood)
+    np.testing.assert_array_equal(volume[0], np.float32(0.5))
+    lumen_top, lumen_bottom = 130 - 25, 130 + 25
+    np.testing.assert_array_equal(volume[1, z <= lumen_top], np.float32(0.5))
+    below = SCATTERED + (1 - SCATTERED) * np.exp(-SHADE * 50)
+    np.testing.assert_allclose(volume[1, z >= lumen_bottom], 0.5 * below, rtol=1e-5)
+
+
+def test_a_beam_through_the_middle_of_a_vessel_meets_its_diameter() -> None:
+    line = np.stack([np.zeros(200), np.arange(200) * 0.02], axis=1)
+    vessel = Vessels(line, np.full(200, 0.05), np.full(200, 0.3))
+    vessel = Vessels(
+        *(np.concatenate([a, b]) for a, b in zip(vessel, (line + 9, np.full(200, 0.01), vessel.depth), strict=True))
+    )
+    y = np.array([0.0, 0.03, 0.049, 0.06])
+    chord = meet(vessel, y, np.full(4, 1.0), 1e-6).chord
+    np.testing.assert_allclose(chord, 2 * np.sqrt(np.clip(0.05**2 - y**2, 0, None)), atol=1e-3)
+
+
+def test_most_vessels_are_narrower_than_the_distance_between_bscans() -> None:
+    for person in range(3):
+        vessels = draw_vessels(0, person, 0)
+        inside = np.abs(vessels.place).max(axis=1) < 2.9
+        assert (2 * vessels.radius[inside] < 0.19 / 2).mean() > 0.8
+        assert np.hypot(*vessels.place.T).min() > 0.25  # the fovea has none
+
+
+def test_the_slo_shows_the_vessels_of_the_oct_one_to_three_pixels_off() -> None:
+    for person in range(4):
+        eye = make_eye(person=person, laterality="L", motion=0.0)
+        offset = np.hypot(*eye.slo_to_retina[:, 2]) / eye.slo_spacing[0]
+        assert 1 <= offset <= 3
+        shadow = -eye.clean[:, 90:110].mean(axis=1)
+        middle = (np.array(eye.slo.shape) - 1) / 2 * np.array(eye.slo_spacing)
+        nominal = eye.ascans_on_slo - middle
+        linear, shift = eye.slo_to_retina[:, :2], eye.slo_to_retina[:, 2]
+        true = (nominal - shift) @ np.linalg.inv(linear).T
+
+        def seen(places: np.ndarray, eye: Eye = eye, middle: np.ndarray = middle) -> np.ndarray:
+            pixels = ((places + middle) / np.array(eye.slo_spacing)).reshape(-1, 2).T
+            return map_coordinates(-eye.slo, pixels, order=1).reshape(places.shape[:2])
+
+        def alike(a: np.ndarray, b: np.ndarray) -> float:
+            return float(np.corrcoef(a[1:-1, 2:-2].ravel(), b[1:-1, 2:-2].ravel())[0, 1])
+
+        assert alike(shadow, seen(true)) > 0.25
+        assert alike(shadow, seen(true)) > alike(shadow, seen(true[::-1]))
+        assert alike(shadow, seen(true)) > alike(shadow, seen(nominal))
+
+
+# Physics
+
+
+def test_speckle_is_gamma_with_the_number_of_looks_and_leaves_the_mean() -> None:
+    flat = np.full((8, 64, 256), 0.05, np.float32)
+    instrument = STANDARD._replace(floor=0.0, looks=9.0)
+    ratio = measure(np.random.default_rng(0), flat, instrument, (60.0, 7.0)) ** 4 / 0.05
+    assert ratio.mean() == pytest.approx(1.0, abs=0.005)
+    assert ratio.var() == pytest.approx(1 / 9, rel=0.03)
+    assert skew(ratio.ravel()) == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_speckle_is_correlated_by_the_spot_within_a_bscan_and_not_between() -> None:
+    flat = np.full((6, 512, 256), 0.05, np.float32)
+    instrument = STANDARD._replace(floor=0.0, looks=30.0, axial_blur=4.0, lateral_blur=8.0)
+    noise = measure(np.random.default_rng(1), flat, instrument, (8.0, 4.0)) ** 4
+    noise = noise / noise.mean() - 1
+
+    def correlation(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a * b).mean() / noise.var())
+
+    for lag in (1, 2):
+        expected = np.exp(-(lag**2) / 4)  # a Gaussian spot of one sample
+        assert correlation(noise[:, lag:], noise[:, :-lag]) == pytest.approx(expected, abs=0.03)
+        assert correlation(noise[:, :, lag:], noise[:, :, :-lag]) == pytest.approx(expected, abs=0.03)
+    assert correlation(noise[1:], noise[:-1]) == pytest.approx(0, abs=0.01)
+
+
+def test_labels_move_with_the_true_motion() -> None:
+    eye = make_eye(person=2, laterality="R", motion=2.0)
+
+    def bottom(labels: np.ndarray) -> np.ndarray:
+        return labels.shape[1] - (labels[:, ::-1] > 0).argmax(axis=1)
+
+    x = (np.arange(96) - 95 / 2) * eye.spacing[2]
+    moved = (eye.motion.axial[:, None] + eye.motion.tilt[:, None] * x) / (1e3 * eye.spacing[1])
+    assert np.abs(moved).max() > 3
+    error = bottom(eye.labels) - bottom(eye.labels_true) - moved
+    assert np.abs(error).max() < 1.6
+    assert np.abs(error.mean(axis=1)).max() < 0.4
+
+
+def test_a_still_eye_is_measured_where_it_is() -> None:
+    eye = make_eye(person=4, laterality="R", motion=0.0, looks=1e6)
+    np.testing.assert_array_equal(eye.labels, eye.labels_true)
+    assert eye.valid.all()
+    bright = eye.clean > 0.25
+    np.testing.assert_allclose(eye.noisy[bright], eye.clean[bright], atol=0.02)
+
+
+def test_motion_has_neither_offset_nor_parabola_that_could_be_the_eyes_shape() -> None:
+    motion = draw_motion(np.random.default_rng(3), 31, 1.0)
+    for part in (motion.axial, motion.tilt):
+        np.testing.assert_allclose(np.polyfit(np.linspace(-1, 1, 31), part, 2), 0, atol=1e-9)
+    assert motion.gain.mean() == pytest.approx(1.0)
+    assert np.abs(motion.lateral).max() < 0.04
+    assert 2 < motion.axial.std() < 15
+
+
+def test_missing_ascans_hold_the_detectors_floor_and_say_so() -> None:
+    eyes = [make_eye(person=p, laterality="R") for p in range(6)]
+    missing = np.concatenate([eye.noisy[~eye.valid] for eye in eyes]) ** 4
+    assert missing.size > 1000
+    assert missing.mean() == pytest.approx(STANDARD.floor, rel=0.1)
+    for eye in eyes:
+        assert (eye.valid == eye.valid[:, :1]).all()  # whole A-scans
+
+
+def test_display_is_the_fourth_root_cut_to_one() -> None:
+    np.testing.assert_allclose(display(np.array([0.0, 0.0016, 1.0, 5.0])), [0, 0.2, 1, 1], rtol=1e-6)
+
+
+# Pathology and the shifted set
+
+
+def test_only_the_pathology_variant_has_lesions(eye: Eye, ill: Eye) -> None:
+    assert eye.lesions == ()
+    assert eye.labels.max() == 10
+    assert {lesion.kind for lesion in ill.lesions} >= {"drusen", "cyst"}
+    assert {FLUID, DRUSEN} <= set(np.unique(ill.labels_true))
+
+
+def test_fluid_and_drusen_lie_where_the_lesions_say(ill: Eye) -> None:
+    y = (np.arange(31) - 15) * ill.spacing[0]
+    x = (np.arange(96) - 95 / 2) * ill.spacing[2]
+    for label, kinds in ((DRUSEN, {"drusen"}), (FLUID, {"cyst", "subretinal fluid"})):
+        inside = np.zeros((31, 96), bool)
+        for lesion in ill.lesions:
+            if lesion.kind in kinds:
+                reach_y, reach_x = (y - lesion.y) / lesion.radius_y, (x - lesion.x) / lesion.radius_x
+                inside |= reach_y[:, None] ** 2 + reach_x[None, :] ** 2 < 1
+        seen = (ill.labels_true == label).any(axis=1)
+        assert not (seen & ~inside).any()
+        assert seen.sum() > 0.3 * inside.sum()
+
+
+def test_every_sick_eye_has_lesions_that_fitted_bscans_do_not_see() -> None:
+    fitted = np.linspace(-2.9, 2.9, 31)[::2]
+    x = np.linspace(-2.9, 2.9, 300)
+    for person in range(10):
+        hidden = tuple(lesion for lesion in draw_lesions(0, person, 1) if lesion.between)
+        assert {lesion.kind for lesion in hidden} == {"drusen", "cyst"}
+        for places, visible in ((fitted, False), (np.linspace(-2.9, 2.9, 31)[1::2], True)):
+            change = changes(hidden, *np.meshgrid(places, x, indexing="ij"))
+            assert bool(change.drusen.any()) == visible
+            assert bool(change.cyst.any()) == visible
+
+
+def test_atrophy_takes_a_layers_whole_thickness() -> None:
+    lesion = Lesion("atrophy", 0.0, 0.0, 1.0, 1.0, 0.0, False)
+    places = np.array([[0.0]]), np.array([[0.0]])
+    left = deform(np.full((10, 1, 1), 20.0), changes((lesion,), *places)).ravel()
+    np.testing.assert_array_equal(left[6:], 0)
+    np.testing.assert_array_equal(left[:5], 20)
+
+
+def test_the_shifted_set_has_other_spacing_and_noise_but_the_same_anatomy(eye: Eye) -> None:
+    distances = []
+    for person in range(8):
+        shifted = make_eye(person=person, laterality="R", variant="shifted")
+        distances.append(shifted.spacing[0])
+        assert 0.06 <= shifted.spacing[0] <= 0.24
+        assert shifted.spacing[0] == make_eye(person=person, laterality="L", variant="shifted").spacing[0]
+    assert max(distances) > 1.5 * min(distances)
+    shifted = make_eye(person=0, laterality="R", variant="shifted", shape=(31, 128, 96), field=(5.8, 0.9, 5.8))
+    np.testing.assert_array_equal(shifted.surfaces, eye.surfaces)
+    assert (shifted.noisy - shifted.clean)[shifted.valid].std() > 0
+    assert shifted.clean[:, :5].mean() > 1.3 * eye.clean[:, :5].mean()  # a higher floor
+    band = np.ptp(np.percentile(shifted.clean, [5, 99]))
+    assert band < 0.95 * np.ptp(np.percentile(eye.clean, [5, 99]))
+
+
+# Input and statistics
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"laterality": "OD"}, "laterality"),
+        ({"variant": "sick"}, "variant"),
+        ({"person": -1}, "person"),
+        ({"motion": -1.0}, "motion"),
+        ({"shape": (3, 4, 96)}, "shape"),
+    ],
+)
+def test_wrong_input_is_one_line_that_names_the_key(wrong: dict, word: str) -> None:
+    with pytest.raises(InputError, match=rf"^phantom: {word}: expected .* found ") as error:
+        make_eye(**({"person": 0, "laterality": "R"} | wrong))
+    assert "\n" not in str(error.value)
+
+
+def test_statistics_of_the_phantom_are_those_of_real_scans() -> None:
+    spec = importlib.util.spec_from_file_location("phantom_statistics", STATISTICS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not module.data_folder().exists():
+        pytest.skip(f"no real scans: {module.data_folder()} (INR_JAX_DATA)")
+    rows = module.statistics(module.real_bscans(), module.phantom_bscans(range(6)))
+    assert len(rows) >= 6
+    for row in rows:
+        assert abs(row.real - row.phantom) <= row.tolerance, row
