@@ -41,16 +41,12 @@ def read_npz_scans(path: str | Path, *, slo_axes: str = "auto") -> list[Scan]:
     raise InputError(f"{path}: missing key: expected oct_vols or voxels, found {', '.join(arrays) or 'none'}")
 
 
-def _need(
-    arrays: dict[str, np.ndarray], key: str, shapes: tuple[tuple[int, ...], ...], where: str
-) -> np.ndarray:
+def _need(arrays: dict[str, np.ndarray], key: str, shapes: tuple[tuple[int, ...], ...], where: str) -> np.ndarray:
     if key not in arrays:
         raise InputError(f"{where}: missing key: expected {key}, found {', '.join(arrays)}")
     array = arrays[key]
     if array.shape not in shapes:
-        raise InputError(
-            f"{where}: {key}: expected shape {' or '.join(map(str, shapes))}, found {array.shape}"
-        )
+        raise InputError(f"{where}: {key}: expected shape {' or '.join(map(str, shapes))}, found {array.shape}")
     if array.dtype.kind not in "iufb":
         raise InputError(f"{where}: {key}: expected numbers, found {array.dtype}")
     return array
@@ -68,9 +64,7 @@ def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str) -> list[S
         raise InputError(f"{where}: subject_names: expected {count} different names, found {len(set(names))}")
     labels = slos = None
     if "seg_vols" in arrays:
-        labels = checked_labels(
-            _need(arrays, "seg_vols", (volumes.shape,), where), None, f"{where}: seg_vols"
-        )
+        labels = checked_labels(_need(arrays, "seg_vols", (volumes.shape,), where), None, f"{where}: seg_vols")
     if "slo_imgs" in arrays:
         slos = _need(arrays, "slo_imgs", ((count, columns, bscans), (count, bscans, columns)), where)
         slos = _slo_lines_first(slos.astype(np.float32), columns, bscans, slo_axes, where)
@@ -107,18 +101,14 @@ def _with_sampled_slo(scan: Scan, slo: Float[np.ndarray, "D W"] | None) -> Scan:
     if slo is None:
         return scan
     spacing = (scan.spacing[0], scan.spacing[2])
-    places = np.stack(
-        np.meshgrid(*(np.arange(n) * s for n, s in zip(slo.shape, spacing, strict=True)), indexing="ij")
-    )
+    places = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(slo.shape, spacing, strict=True)), indexing="ij"))
     return replace(scan, slo=slo, slo_spacing=spacing, ascans_on_slo=np.moveaxis(places, 0, -1))
 
 
 def _one(arrays: dict[str, np.ndarray], path: Path) -> Scan:
     where, volume = str(path), arrays["voxels"]
     if volume.ndim != 3:
-        raise InputError(
-            f"{where}: voxels: expected 3 axes [B-scan, depth, A-scan], found shape {volume.shape}"
-        )
+        raise InputError(f"{where}: voxels: expected 3 axes [B-scan, depth, A-scan], found shape {volume.shape}")
     shape, (bscans, _, columns) = volume.shape, volume.shape
     _need(arrays, "voxels", (shape,), where)
     spacing = _triple(_need(arrays, "spacing", ((3,),), where))
@@ -137,9 +127,7 @@ def _one(arrays: dict[str, np.ndarray], path: Path) -> Scan:
     if "slo" in arrays:
         rest["slo"] = _need(arrays, "slo", (arrays["slo"].shape[:2],), where).astype(np.float32)
         rest["slo_spacing"] = tuple(map(float, _need(arrays, "slo_spacing", ((2,),), where)))
-        rest["ascans_on_slo"] = _need(arrays, "ascans_on_slo", ((bscans, columns, 2),), where).astype(
-            np.float32
-        )
+        rest["ascans_on_slo"] = _need(arrays, "ascans_on_slo", ((bscans, columns, 2),), where).astype(np.float32)
     text = {key: str(arrays[key]) for key in ("laterality", "name", "person") if key in arrays}
     name = text.get("name", path.stem)
     scan = Scan(volume.astype(np.float32), spacing, name=name, person=text.get("person", name), **rest)  # type: ignore[arg-type]

@@ -105,9 +105,7 @@ def _move(volume: Float[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) 
     return np.clip(np.stack(moved), volume.min(), volume.max()).astype(volume.dtype)
 
 
-def _move_labels(
-    volume: Shaped[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]
-) -> Shaped[np.ndarray, "D H W"]:
+def _move_labels(volume: Shaped[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) -> Shaped[np.ndarray, "D H W"]:
     """volume at the row nearest to h + motion, edge rows repeated."""
     rows = np.rint(np.arange(volume.shape[1])[:, None] + motion[:, None, :]).astype(int)
     return np.take_along_axis(volume, np.clip(rows, 0, volume.shape[1] - 1), axis=1)
@@ -156,9 +154,7 @@ def trace_band(
     """Row of the bright deep band in every A-scan: the path of largest summed ridge strength."""
     sigma = (0.0, BAND / spacing[1], LATERAL / spacing[2])
     weight = np.broadcast_to(seen[:, None, :], volume.shape).astype(np.float32)
-    smooth = ndimage.gaussian_filter(volume * weight, sigma) / np.maximum(
-        ndimage.gaussian_filter(weight, sigma), 1e-6
-    )
+    smooth = ndimage.gaussian_filter(volume * weight, sigma) / np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
     ridge = np.maximum(-np.gradient(np.gradient(smooth, axis=1), axis=1), 0.0)
     # The nerve fibre layer is a ridge, too, but little bright tissue lies above it.
     tissue = np.maximum(smooth - np.median(smooth, axis=1, keepdims=True), 0.0)
@@ -188,9 +184,7 @@ def _strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.
     return path
 
 
-def _peak_offset(
-    strength: Float[np.ndarray, "D H W"], path: Int[np.ndarray, "D W"]
-) -> Float[np.ndarray, "D W"]:
+def _peak_offset(strength: Float[np.ndarray, "D H W"], path: Int[np.ndarray, "D W"]) -> Float[np.ndarray, "D W"]:
     """Where between rows the peak lies: the vertex of the parabola through three rows, within half a row."""
     rows = np.clip(path, 1, strength.shape[1] - 2)[:, None, :]
     above, here, below = (np.take_along_axis(strength, rows + k, axis=1)[:, 0] for k in (-1, 0, 1))
@@ -215,9 +209,7 @@ def to_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -
     return np.clip((voxels - low) / (high - low), 0.0, 1.0).astype(np.float32)
 
 
-def from_unit_range(
-    voxels: Float[np.ndarray, "*grid"], low: float, high: float
-) -> Float[np.ndarray, "*grid"]:
+def from_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -> Float[np.ndarray, "*grid"]:
     """Map [0, 1] back to [low, high] as float32."""
     return (voxels * (high - low) + low).astype(np.float32)
 
@@ -228,15 +220,11 @@ def slo_affine(scan: Scan) -> Float[np.ndarray, "2 3"]:
     The least-squares affine map through where all A-scans lie. Raises InputError where the scan does not say.
     """
     if scan.ascans_on_slo is None or scan.slo_spacing is None:
-        raise InputError(
-            f"{scan.name}: has an SLO but not where its A-scans lie on it (ascans_on_slo, slo_spacing)"
-        )
+        raise InputError(f"{scan.name}: has an SLO but not where its A-scans lie on it (ascans_on_slo, slo_spacing)")
     bscans, _, columns = scan.voxels.shape
     first = (np.arange(bscans) - (bscans - 1) / 2) * scan.spacing[0]
     last = (np.arange(columns) - (columns - 1) / 2) * scan.spacing[2]
-    places = np.stack([*np.meshgrid(first, last, indexing="ij"), np.ones((bscans, columns))], -1).reshape(
-        -1, 3
-    )
+    places = np.stack([*np.meshgrid(first, last, indexing="ij"), np.ones((bscans, columns))], -1).reshape(-1, 3)
     pixels = (scan.ascans_on_slo / np.array(scan.slo_spacing)).reshape(-1, 2)
     return np.linalg.lstsq(places, pixels, rcond=None)[0].T.astype(np.float32)
 
@@ -276,9 +264,7 @@ def stack(
         labels=np.stack([s.labels for s in scans if s.labels is not None]) if has_labels else None,
         spacing=np.array([s.spacing for s in scans], np.float32),
         offset=np.zeros((len(scans), 3), np.float32),
-        measured=np.broadcast_to(
-            measured.reshape(-1, 1, 1) if measured.ndim == 1 else measured, shape
-        ).copy(),
+        measured=np.broadcast_to(measured.reshape(-1, 1, 1) if measured.ndim == 1 else measured, shape).copy(),
         truth=truth,
         truth_labels=truth_labels,
         slo=np.stack([s.slo for s in scans if s.slo is not None]).astype(np.float32) if has_slo else None,

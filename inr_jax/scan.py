@@ -27,9 +27,7 @@ class Scan:
     valid: Bool[np.ndarray, "D H W"] | None = None  # None: every voxel was measured
     slo: Float[np.ndarray, "Y X"] | None = None
     slo_spacing: tuple[float, float] | None = None  # mm
-    ascans_on_slo: Float[np.ndarray, "D W 2"] | None = (
-        None  # mm (y, x) on the SLO from its first pixel's centre
-    )
+    ascans_on_slo: Float[np.ndarray, "D W 2"] | None = None  # mm (y, x) on the SLO from its first pixel's centre
     laterality: str | None = None  # "R", "L" or unknown
     name: str = ""  # of the scan
     person: str = ""
@@ -43,17 +41,13 @@ def checked(scan: Scan, where: str) -> Scan:
         count = int((~np.isfinite(scan.voxels)).sum())
         raise InputError(f"{where}: voxels: expected finite numbers, found {count} NaN or infinite")
     if scan.voxels.size == 0 or scan.voxels.min() == scan.voxels.max():
-        raise InputError(
-            f"{where}: voxels: expected an image, found one value everywhere (shape {scan.voxels.shape})"
-        )
+        raise InputError(f"{where}: voxels: expected an image, found one value everywhere (shape {scan.voxels.shape})")
     if scan.slo is not None and not np.isfinite(scan.slo).all():
         raise InputError(f"{where}: SLO: expected finite numbers, found NaN or infinite")
     return scan
 
 
-def checked_labels(
-    labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str
-) -> Int[np.ndarray, "*grid"]:
+def checked_labels(labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str) -> Int[np.ndarray, "*grid"]:
     """The labels as int32, or InputError unless all are integers in [0, classes)."""
     if labels.dtype.kind not in "iufb" or not np.array_equal(labels, np.rint(labels)):
         raise InputError(f"{where}: labels: expected integers, found others ({labels.dtype})")

@@ -47,9 +47,7 @@ def read_image(path: Path) -> Scan:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
-        raise InputError(
-            f"{path}: expected one of {' '.join(IMAGE_SUFFIXES)} .npz, found {path.suffix or 'no suffix'}"
-        )
+        raise InputError(f"{path}: expected one of {' '.join(IMAGE_SUFFIXES)} .npz, found {path.suffix or 'no suffix'}")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -75,9 +73,7 @@ def read_labels(path: Path, scan: Scan, classes: int) -> Int[np.ndarray, "D H W"
     """Labels 0 .. classes - 1 from an image file that belongs to `scan`."""
     labels = read_image(path).voxels
     if labels.shape != scan.voxels.shape:
-        raise InputError(
-            f"{path}: shape: expected {scan.voxels.shape} as in {scan.name}, found {labels.shape}"
-        )
+        raise InputError(f"{path}: shape: expected {scan.voxels.shape} as in {scan.name}, found {labels.shape}")
     return checked_labels(labels, classes, str(path))
 
 
