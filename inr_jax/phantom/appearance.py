@@ -30,7 +30,7 @@ LEVELS = {
     "BM": 0.50,
     "fluid": 0.13,
     "drusen": 0.50,
-    "membrane": 0.62,
+    "membrane": 0.72,
 }
 TEXTURE_PERIOD, CHOROID_PERIOD = 3.2, 7.0  # mm
 SHADE, SCATTERED = (
@@ -111,7 +111,7 @@ def bands(
         Band(np.full_like(r, -1e6), level["vitreous"] * 2, 0.0),
         Band(np.minimum(face, s["ILM"]), 9e-4 * (face < s["ILM"] - 8), 0.0),
         Band(np.minimum(face + 7, s["ILM"]), level["vitreous"], 0.0),
-        Band(s["ILM"] - 9 * change.membrane, level["membrane"] * change.membrane, 0.2),
+        Band(s["ILM"] - 12 * change.membrane, level["membrane"] * change.membrane, 0.2),
         Band(s["ILM"], nerve * patch[4], 0.32),
         Band(s["RNFL-GCL"], level["GCL"] * patch[0], 0.30),
         Band(s["GCL-IPL"], level["IPL"] * patch[0], 0.22),

@@ -79,7 +79,7 @@ def changes(lesions: tuple[Lesion, ...], y: Float[np.ndarray, "D W"], x: Float[n
     for lesion in lesions:
         inside = 1 - ((y - lesion.y) / lesion.radius_y) ** 2 - ((x - lesion.x) / lesion.radius_x) ** 2
         rise = np.clip(inside, 0, None)
-        whole = np.minimum(2.5 * rise, 1)
+        whole = np.minimum(1.4 * rise, 1)
         flat = lesion.kind in ("atrophy", "epiretinal membrane")
         amount = whole**2 * (3 - 2 * whole) if flat else lesion.height * rise
         found[lesion.kind] = np.maximum(found[lesion.kind], amount)
@@ -92,7 +92,12 @@ def deform(thickness: Float[np.ndarray, "10 D W"], change: Changes) -> Float[np.
     layer = {name: LAYERS.index(name) for name in LAYERS}
     gain[layer["RNFL"]] = 12 * change.membrane
     gain[layer["INL"]] = change.cyst
-    gain[layer["ONL"]] = -np.minimum(0.75 * change.drusen, 0.6 * thickness[layer["ONL"]])  # drusen press into it
+    for name, pressed in (  # neighbours give way to what swells
+        ("GCL", 0.15 * change.cyst),
+        ("IPL", 0.15 * change.cyst),
+        ("ONL", 0.3 * change.cyst + 0.85 * change.drusen),
+    ):
+        gain[layer[name]] = -np.minimum(pressed, 0.6 * thickness[layer[name]])
     gain[layer["IZ-RPE"]] = change.subretinal
     gain[layer["RPE"]] = change.drusen
     kept = np.ones_like(thickness)

@@ -28,8 +28,8 @@ class Motion(NamedTuple):
     gain: Float[np.ndarray, " D"]  # factor of linear intensity
 
 
-STANDARD = Instrument(looks=10.0, axial_blur=2.8, lateral_blur=7.2, floor=0.9e-4, falloff=2.2, contrast=1.0)
-SHIFTED = Instrument(looks=5.0, axial_blur=4.5, lateral_blur=9.0, floor=6e-4, falloff=1.2, contrast=0.8)
+STANDARD = Instrument(looks=8.0, axial_blur=2.8, lateral_blur=7.2, floor=0.9e-4, falloff=2.2, contrast=1.0)
+SHIFTED = Instrument(looks=4.0, axial_blur=4.5, lateral_blur=9.0, floor=6e-4, falloff=1.2, contrast=0.8)
 
 
 def draw_motion(rng: np.random.Generator, scans: int, strength: float) -> Motion:
