@@ -6,16 +6,21 @@ The real scans (halirutan/spectralis-raw-data, MIT) are read from $INR_JAX_DATA/
 ../shared/data/spectralis. Both sides are sampled alike: 3.87 um in depth, 11.8 um along the B-scan.
 """
 
+import argparse
 import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, label, median_filter
 
-from inr_jax.phantom import make_eye
+from inr_jax.phantom import VARIANTS, make_eye
+
+matplotlib.use("Agg")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROW, COLUMN = 3.87167, 11.8206  # um
@@ -23,6 +28,7 @@ PEOPLE = range(8)
 LINE_SCAN_LOOKS = 24.0  # a single line is averaged for longer than the B-scans of a volume, the phantom's default
 MACULA = (-2.9, 2.9)  # mm round the fovea that the fovea's line scan is cut to
 FOVEA_COLUMN = 374  # of the real line scan
+ATTRIBUTION = "Real scans: halirutan/spectralis-raw-data, MIT licence."
 
 
 class Bscan(NamedTuple):
@@ -191,5 +197,68 @@ def table(rows: list[Statistic]) -> str:
     return "\n".join(lines + [f"| {s.name} | {s.real:.3f} | {s.phantom:.3f} | {s.tolerance:g} |" for s in rows])
 
 
+def side_by_side(real: tuple[Bscan, Bscan], phantom: list[Bscan]) -> plt.Figure:
+    """Two real B-scans above two of the phantom, on one grey scale."""
+    figure, axes = plt.subplots(2, 2, figsize=(11, 4.2), layout="constrained")
+    titles = (
+        "real: line through a fovea",
+        "real: part of a circle round a disc",
+        "phantom: fovea",
+        "phantom: above it",
+    )
+    circle = Bscan(*(part[..., : phantom[0].linear.shape[1]] for part in real[1]))
+    for axis, title, scan in zip(axes.flat, titles, (real[0], circle, *phantom[:2]), strict=True):
+        top = max(int(scan.ilm.min()) - 45, 0)
+        axis.imshow(scan.linear[top : top + 260] ** 0.25, cmap="gray", vmin=0, vmax=1, aspect=ROW / COLUMN * 2)
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    figure.text(0.5, -0.02, ATTRIBUTION, ha="center", fontsize=8)
+    return figure
+
+
+def profiles(real: tuple[Bscan, Bscan], phantom: list[Bscan]) -> plt.Figure:
+    """Mean brightness by depth from BM."""
+    offsets = np.arange(-120, 240, ROW / 2)
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for number, scan in enumerate(phantom[::2]):
+        label_ = "phantom, eight eyes" if number == 0 else None
+        axis.plot(offsets, (flattened(scan, offsets) ** 0.25).mean(axis=1), color="0.75", linewidth=0.8, label=label_)
+    for scan, name, colour in zip(real, ("real, line", "real, circle"), ("tab:blue", "tab:orange"), strict=True):
+        axis.plot(offsets, (flattened(scan, offsets) ** 0.25).mean(axis=1), color=colour, label=name)
+    axis.set(xlabel="um below BM", ylabel="brightness (fourth root)")
+    axis.legend(frameon=False)
+    figure.text(0.5, -0.04, ATTRIBUTION, ha="center", fontsize=7)
+    return figure
+
+
+def gallery() -> plt.Figure:
+    """What a small eye holds: as measured, truth, labels and SLO, for each variant."""
+    figure, axes = plt.subplots(3, 5, figsize=(12, 7), layout="constrained")
+    eyes = [make_eye(person=person, laterality="R", variant=v) for v, person in zip(VARIANTS, (5, 5, 4), strict=True)]
+    for row, eye, variant, bscan in zip(axes, eyes, VARIANTS, (14, 14, 18), strict=True):
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto"}
+        row[0].imshow(eye.noisy[bscan], **grey)
+        row[1].imshow(eye.clean[bscan], **grey)
+        row[2].imshow(eye.labels_true[bscan], cmap="tab20", vmin=0, vmax=12, aspect="auto", interpolation="nearest")
+        row[3].imshow(eye.noisy[:, :, 48].T, **grey)
+        row[4].imshow(eye.slo, cmap="gray", vmin=0, vmax=1)
+        for axis, title in zip(row, ("as measured", "truth", "its labels", "across B-scans", "SLO"), strict=True):
+            axis.set_title(f"{variant}: {title}", fontsize=9)
+            axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figures", type=Path, help="folder that phantom_*.png are written to")
+    folder = parser.parse_args().figures
+    real, phantom = real_bscans(), phantom_bscans()
+    print(table(statistics(real, phantom)))
+    if folder is not None:
+        drawn = {"real": side_by_side(real, phantom), "profile": profiles(real, phantom), "gallery": gallery()}
+        for name, figure in drawn.items():
+            figure.savefig(folder / f"phantom_{name}.png", dpi=100, bbox_inches="tight")
+
+
 if __name__ == "__main__":
-    print(table(statistics(real_bscans(), phantom_bscans())))
+    main()
