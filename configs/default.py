@@ -23,27 +23,141 @@ def data() -> ConfigDict:
                 fold=1,
                 slo_axes="auto",  # auto | WD | DW: needed where W == D
                 validation_people=0.2,  # share of the training people
-                subject_pattern=r"(?P<person>.+?)_?(?:OD|OS|R|L)?$",
-                mirror_left=True,
+                subject_pattern=r"(?P<person>.+?)_?(?P<eye>OD|OS|R|L)?",  # of the names; eye is optional
+                mirror_left=True,  # left eyes (by the name) to right
+                classes=("background", *(f"layer {i}" for i in range(1, 13))),  # names of the labels 0, 1, ...
             ),
             fundus=dict(
                 size=(128, 128),  # rows, columns every image is resized to
                 image_glob="*.jpg",
                 label_suffix="_1stHO.png",  # '' : no labels
-                subject_pattern=r"Image_(?P<person>\d+)[LR]",
-                people=(("01", "02", "03", "04", "05", "06", "07", "08", "09", "10"), ("11", "12"), ("13", "14")),
+                subject_pattern=r"Image_(?P<person>\d+)(?P<eye>[LR])",  # of the names without suffix
+                mirror_left=True,  # left eyes (by the name) to right
+                people=(  # train, validation, test: names, or three shares such as (0.6, 0.2, 0.2)
+                    ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10"),
+                    ("11", "12"),
+                    ("13", "14"),
+                ),
                 measured="subgrid",  # subgrid | random
                 subgrid=4,  # every which pixel, both axes
                 random_share=0.1,  # of the pixels
+                seed=0,  # of the random pixels
             ),
             volumes=dict(
                 mode="slabs",  # whole | slices | patches | slabs (of one person, with a gap)
-                subject_pattern=r"(?P<person>.+)",
+                subject_pattern=r"(?P<person>.+)",  # of the file names without suffix
+                classes=(),  # names of the labels 0, 1, ...; empty: no labels
+                labels=("_image", "_label"),  # what to replace in an image's name for its labels' file
                 patch=(16, 64, 64),  # voxels
                 fitted_every=2,  # every which slice is measured
                 gap=4,  # slices left out between two slabs
                 window=(-1000.0, 1000.0),  # in the file's units, to [0, 1]
-                people=(0.6, 0.2, 0.2),  # shares of people (or of slabs)
+                people=(0.6, 0.2, 0.2),  # shares of people (or of slabs), or names
             ),
+        )
+    )
+
+
+def model() -> ConfigDict:
+    """The field and its modulation (inr_jax/networks/fields.py, inr_jax/modulations.py)."""
+    return ConfigDict(
+        dict(
+            width=96,  # of every hidden layer
+            depth=5,  # hidden layers
+            activation="sine",  # sine | wire | finer | gaussian | relu
+            encoding="identity",  # identity | fourier | hashgrid
+            encodings=dict(
+                identity=dict(),
+                fourier=dict(features=128, scale=2.0),
+                hashgrid=dict(levels=8, features=2, log2_size=14, coarsest=8, finest=128),
+            ),
+            residual=False,  # x <- layer(x) + x from the second layer on
+            inputs_everywhere=False,  # the encoded coordinates enter every layer
+            bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
+            modulation=dict(
+                parts=("grid", "weights"),  # any of vector, grid, lowrank, weights
+                axes=(0, 2),  # the coordinates a grid spans; OCT: en face
+                read="linear",  # linear | nearest (with cell-local coordinates)
+                vector=dict(size=128),
+                grid=dict(levels=((8, 6, 16),)),  # per level: cells along each axis, channels
+                lowrank=dict(rank=4),
+            ),
+        )
+    )
+
+
+def hyper() -> ConfigDict:
+    """Numbers that reach the jitted step as leaves (inr_jax/types.py, Hyper)."""
+    return ConfigDict(
+        dict(
+            omega_first=30.0,
+            omega_last=30.0,
+            intensity=1.0,
+            segmentation=0.02,
+            penalty=1e-4,
+            side=1.0,  # 0.0: the SLO masked
+            step_size=10.0,  # overwritten where train.calibrate is on
+            step_size_weights=1e-3,
+            rate_field=0.0,  # overwritten by each stage's rates
+            rate_start=0.0,
+            rate_rule=0.0,
+            rate_table=0.0,
+        )
+    )
+
+
+def train() -> ConfigDict:
+    """The staged recipe: auto-decoder -> rule -> joint fine-tuning. A stage learns the parts its rates name."""
+    return ConfigDict(
+        dict(
+            seed=0,
+            stages=("autodecoder", "rule", "joint"),
+            autodecoder=dict(
+                steps=2000, subjects=8, points=1024, context=1024, rates=dict(field=1e-3, table=1e-2)
+            ),
+            rule=dict(steps=100, subjects=4, points=2048, context=2048, rates=dict(rule=0.05, start=1e-3)),
+            joint=dict(
+                steps=400,
+                subjects=4,
+                points=2048,
+                context=2048,
+                rates=dict(field=3e-5, start=1e-3, rule=0.02),
+            ),
+            calibrate=True,  # choose the first step sizes by trial before the rule is learned
+            clip=1.0,  # of each part's gradient norm
+            table_scale=0.01,  # standard deviation of the table's first codes
+            final_rate=0.1,  # share of its rate a stage ends with (cosine)
+            steps_per_dispatch=20,
+            save_every=200,  # outer steps; validation and a checkpoint
+            log_every=20,
+            keep=3,  # newest checkpoints kept, besides the best
+            validation_scans=8,
+        )
+    )
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        dict(
+            data=data(),
+            model=model(),
+            hyper=hyper(),
+            rule=dict(per="leaf", per_step=True),  # step sizes per leaf | element, for every step its own
+            adapt=dict(
+                steps=5,
+                points=8192,  # new measurements at every step
+                first_order=False,
+                checkpoint=False,  # recompute inner steps on the way back: less memory
+            ),
+            fit=dict(
+                points=8192,
+                steps=60,  # Adam on the modulation
+                rate=1e-2,
+                weights_steps=60,  # then on the weights too; 0: leave them
+                weights_rate=1e-4,
+                held_out=0.1,  # share of the measured A-scans that stop the fit
+                patience=3,  # checks (every 5 steps) without a new best
+            ),
+            train=train(),
         )
     )

@@ -25,6 +25,23 @@ class MetaParams(NamedTuple):
     rule: Params  # how it moves: step sizes
 
 
+class Hyper(NamedTuple):
+    """Numeric settings that reach the jitted step as leaves, so that a sweep can batch over them."""
+
+    omega_first: Float[Array, ""]  # frequency of the first hidden layer
+    omega_last: Float[Array, ""]  # of the last; linear between
+    intensity: Float[Array, ""]  # weight of the intensity loss
+    segmentation: Float[Array, ""]  # weight of the segmentation loss
+    penalty: Float[Array, ""]  # weight of the modulation's mean square (its distance from the start in `fit`)
+    side: Float[Array, ""]  # 1: side values as they are, 0: masked
+    step_size: Float[Array, ""]  # start of the rule's step sizes for the modulation's codes
+    step_size_weights: Float[Array, ""]  # and for the weights, where they move
+    rate_field: Float[Array, ""]  # Adam's rates in the outer loop, per part
+    rate_start: Float[Array, ""]
+    rate_rule: Float[Array, ""]
+    rate_table: Float[Array, ""]
+
+
 class Side(NamedTuple):
     """An en-face image that is sampled wherever the field is asked (the SLO of an OCT scan).
 
@@ -57,8 +74,12 @@ class Population(NamedTuple):
     labels: Int[np.ndarray, "N *grid"] | None  # in the frame of the measurement; None: no labels
     spacing: Float[np.ndarray, "N k"]  # mm, in the order of the grid's axes
     offset: Float[np.ndarray, "N k"]  # mm, the grid's centre in the frame of the model's box
-    measured: Bool[np.ndarray, "*grid"]  # what a new scan offers (its fitted B-scans); the rest is to be predicted
-    truth: Float[np.ndarray, "N *grid C"] | None  # noise-free and motion-free, where known; else scored on `intensity`
+    measured: Bool[
+        np.ndarray, "*grid"
+    ]  # what a new scan offers (its fitted B-scans); the rest is to be predicted
+    truth: (
+        Float[np.ndarray, "N *grid C"] | None
+    )  # noise-free and motion-free, where known; else scored on `intensity`
     truth_labels: Int[np.ndarray, "N *grid"] | None
     slo: Float[np.ndarray, "N Y X"] | None  # in [0, 1]
     # (row, column) on the SLO = slo_affine @ [mm along the first axis, mm along the last axis, 1], in `offset`'s frame

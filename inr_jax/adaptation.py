@@ -1,0 +1,188 @@
+"""The inner loops: `adapt` takes a few learned steps, `fit` many of an optimiser's. Both see only callables.
+
+    m_0 = start,   m_{i+1}, s_{i+1} = rule.update(rule params, i, grad_m loss(bind(field, m_i), batch_i), s_i, m_i)
+
+`draw(key)` gives a new batch of measurements at every step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from inr_jax.errors import InputError
+from inr_jax.types import Batch, Hyper, Key, MetaParams, Modulation, Params
+
+Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
+Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
+Draw = Callable[[Key], Batch]
+
+
+class Rule(NamedTuple):
+    """How a modulation moves: a pair of pure functions, as in optax."""
+
+    init: Callable[[Params, Modulation], Any]  # (rule params, modulation) -> state
+    update: Callable[..., tuple[Modulation, Any]]  # (rule params, step, gradient, state, modulation)
+
+
+def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
+    """One step size per leaf: `step_size_weights` for the leaves of `weights`, `step_size` for all others."""
+    return {
+        part: jax.tree.map(
+            lambda _: hyper.step_size_weights if part == "weights" else hyper.step_size, leaves
+        )
+        for part, leaves in modulation.items()
+    }
+
+
+def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, per_step: bool) -> Params:
+    """Log step sizes: one per leaf or per element, the same at every step or one for each.
+
+    per: "leaf" | "element". Shapes: [steps or 1, *()] or [steps or 1, *leaf].
+    """
+    if per not in ("leaf", "element"):
+        raise InputError(f"rule.per: expected leaf or element; found {per!r}")
+    rows = steps if per_step else 1
+
+    def log_rate(leaf: Array, start: Array) -> Array:
+        shape = (rows, *(leaf.shape if per == "element" else ()))
+        return jnp.broadcast_to(jnp.log(start), shape)
+
+    return jax.tree.map(log_rate, modulation, step_size_starts(modulation, hyper))
+
+
+def _gradient_step(
+    rule: Params, step: Array, gradient: Modulation, state: Any, modulation: Modulation
+) -> Any:
+    """m <- m - exp(log rate) g. Steps beyond those the rule was learned for use its last row."""
+
+    def move(log_rate: Array, g: Array, m: Array) -> Array:
+        return m - jnp.exp(log_rate[jnp.minimum(step, log_rate.shape[0] - 1)]) * g
+
+    return jax.tree.map(move, rule, gradient, modulation), state
+
+
+GRADIENT_RULE = Rule(init=lambda rule, modulation: (), update=_gradient_step)
+
+
+def adapt(
+    loss: Loss,
+    bind: Bind,
+    params: MetaParams,
+    draw: Draw,
+    hyper: Hyper,
+    *,
+    start: Callable[[Params], Modulation],
+    rule: Rule,
+    steps: int,
+    key: Key,
+    first_order: bool = False,
+    checkpoint: bool = False,
+) -> tuple[Modulation, Float[Array, "steps"]]:
+    """A few learned steps from the start: the adapted modulation, and the loss before each step.
+
+    Differentiable in `params`. first_order stops the gradient of the inner gradient, never of the modulation.
+    checkpoint: recompute each step on the way back (memory of one step instead of all).
+    """
+
+    def objective(modulation: Modulation, batch: Batch) -> Array:
+        return loss(bind(params.field, modulation, hyper), batch, hyper)[0]
+
+    def step(carry: tuple[Modulation, Any], i: Array) -> tuple[tuple[Modulation, Any], Array]:
+        modulation, state = carry
+        value, gradient = jax.value_and_grad(objective)(modulation, draw(jax.random.fold_in(key, i)))
+        if first_order:
+            gradient = jax.lax.stop_gradient(gradient)
+        return rule.update(params.rule, i, gradient, state, modulation), value
+
+    modulation = start(params.start)
+    carry = (modulation, rule.init(params.rule, modulation))
+    (modulation, _), losses = jax.lax.scan(
+        jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps)
+    )
+    return modulation, losses
+
+
+class Fit(NamedTuple):
+    """Result of `fit`: weights and modulation at the best held-out loss, and the curves (NaN after the stop)."""
+
+    field: Params
+    modulation: Modulation
+    steps: Array  # taken until the best
+    losses: Float[Array, "checks"]  # mean training loss between two checks
+    held_out: Float[Array, "checks"]
+
+
+def fit(
+    loss: Loss,
+    bind: Bind,
+    params: MetaParams,
+    draw: Draw,
+    hyper: Hyper,
+    *,
+    modulation: Modulation,
+    optimizer: optax.GradientTransformation,
+    moves: tuple[str, ...],
+    steps: int,
+    key: Key,
+    held_out: Batch,
+    check_every: int = 5,
+    patience: int = 3,
+) -> Fit:
+    """Many optimiser steps on a modulation, or on the shared weights too, early-stopped on held-out points.
+
+    moves: any of "modulation", "field". Every `check_every` steps the held-out loss is measured; after `patience`
+    checks without a new best the fit stops and the best state is returned (the initial one counts). The penalty
+    `hyper.penalty` draws the modulation to where it began.
+    """
+    unknown = set(moves) - {"modulation", "field"}
+    if unknown or not moves:
+        raise InputError(
+            f"fit.moves: expected modulation and/or field; found {', '.join(moves) or 'nothing'}"
+        )
+    origin = modulation
+    whole = {"field": params.field, "modulation": modulation}
+
+    def objective(moving: dict[str, Params], batch: Batch) -> Array:
+        state = whole | moving
+        value = loss(bind(state["field"], state["modulation"], hyper), batch, hyper)[0]
+        squares = [
+            jnp.mean((a - b) ** 2)
+            for a, b in zip(*map(jax.tree.leaves, (state["modulation"], origin)), strict=True)
+        ]
+        return value + hyper.penalty * sum(squares) / max(len(squares), 1)
+
+    def measure(moving: dict[str, Params]) -> Array:
+        state = whole | moving
+        return loss(bind(state["field"], state["modulation"], hyper), held_out, hyper)[0]
+
+    def step(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], Array]:
+        moving, state = carry
+        value, gradient = jax.value_and_grad(objective)(moving, draw(jax.random.fold_in(key, i)))
+        updates, state = optimizer.update(gradient, state, moving)
+        return (optax.apply_updates(moving, updates), state), value
+
+    checks = -(-steps // check_every)
+
+    def check(carry: tuple) -> tuple:
+        n, current, best, curves = carry
+        current, values = jax.lax.scan(step, current, n * check_every + jnp.arange(check_every))
+        now = measure(current[0])
+        better = now < best[0]
+        best = jax.tree.map(lambda a, b: jnp.where(better, a, b), (now, n + 1, current[0]), best)
+        return n + 1, current, best, (curves[0].at[n].set(values.mean()), curves[1].at[n].set(now))
+
+    def unfinished(carry: tuple) -> Array:
+        n, _, best, _ = carry
+        return (n < checks) & (n - best[1] < patience)
+
+    moving = {name: whole[name] for name in moves}
+    zero = jnp.zeros((), jnp.int32)
+    empty = jnp.full((checks,), jnp.nan)
+    carry = (zero, (moving, optimizer.init(moving)), (measure(moving), zero, moving), (empty, empty))
+    _, _, best, curves = jax.lax.while_loop(unfinished, check, carry)
+    state = whole | best[2]
+    return Fit(state["field"], state["modulation"], best[1] * check_every, *curves)

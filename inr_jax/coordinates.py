@@ -1,0 +1,73 @@
+"""Voxels, millimetres and the model's [-1, 1]; grids; drawing points by key.
+
+The model's frame is a box in mm, fixed by the training population and centred on the scan: another spacing or field
+of view is another part of the same box. Along every axis a coordinate is affine in the voxel's index.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from inr_jax.types import Key, Side
+
+
+def half_extent(shape: Sequence[int], spacing: Float[np.ndarray, "N k"]) -> Float[np.ndarray, "k"]:
+    """Half the box that holds every scan of a population, in mm: outer faces of the outermost voxels."""
+    return np.asarray(0.5 * np.asarray(shape) * spacing.max(0), np.float32)
+
+
+def index_to_box(
+    shape: Sequence[int],
+    spacing: Float[np.ndarray, "*N k"],
+    offset: Float[np.ndarray, "*N k"],
+    half: Float[np.ndarray, "k"],
+) -> tuple[Float[np.ndarray, "*N k"], Float[np.ndarray, "*N k"]]:
+    """(scale, shift) such that coordinate = scale * index + shift, with the grid's centre at `offset` mm."""
+    scale = spacing / half
+    shift = offset / half - 0.5 * (np.asarray(shape) - 1) * scale
+    return np.asarray(scale, np.float32), np.asarray(shift, np.float32)
+
+
+def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"]) -> Float[Array, "*grid k"]:
+    """Coordinates of every voxel of a grid."""
+    index = jnp.stack(jnp.meshgrid(*(jnp.arange(n) for n in shape), indexing="ij"), -1)
+    return index * scale + shift
+
+
+def slo_to_pixel(
+    affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "*N 2 3"]:
+    """An affine from en-face mm to SLO pixels, as one from the first and last coordinate of the box."""
+    return np.asarray(affine * np.array([half[0], half[-1], 1.0]), np.float32)
+
+
+def sample_side(side: Side, coords: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """The en-face image's bilinear value at each place, its edge repeated outside."""
+    en_face = jnp.stack([coords[..., 0], coords[..., -1], jnp.ones_like(coords[..., 0])])
+    pixel = jnp.tensordot(side.to_pixel, en_face, 1)
+    return jax.scipy.ndimage.map_coordinates(side.image, [pixel[0], pixel[1]], order=1, mode="nearest")
+
+
+def draw_points(key: Key, pool: Int[Array, "p"], count: int) -> Int[Array, "count"]:
+    """Flat voxel indices drawn uniformly, with replacement, from a pool of them."""
+    return pool[jax.random.randint(key, (count,), 0, pool.shape[0])]
+
+
+def draw_patch(key: Key, shape: Sequence[int], patch: Sequence[int]) -> Int[Array, "*patch"]:
+    """Flat voxel indices of a box of `patch` voxels at a uniformly drawn place of the grid: a B-scan is (1, H, W)."""
+    room = jnp.asarray(shape) - jnp.asarray(patch) + 1
+    corner = jax.random.randint(key, (len(shape),), 0, room)
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    inside = sum(
+        np.arange(n).reshape([-1 if a == axis else 1 for a in range(len(patch))]) * strides[axis]
+        for axis, n in enumerate(patch)
+    )
+    return jnp.asarray(inside) + (corner * strides).sum()
+
+
+def unravel(flat: Int[Array, "*n"], shape: Sequence[int]) -> Int[Array, "*n k"]:
+    """Flat voxel indices as indices along the axes."""
+    return jnp.stack(jnp.unravel_index(flat, tuple(shape)), -1)

@@ -1,0 +1,101 @@
+"""A population on the device, and how batches are drawn from it inside a jitted step."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from inr_jax import coordinates
+from inr_jax.types import Batch, Key, Population, Side
+
+
+class Measurements(NamedTuple):
+    """Device arrays of N scans of one grid; V voxels each, flattened."""
+
+    intensity: Float[Array, "N V C"]
+    labels: Int[Array, "N V"]  # -1: unknown
+    valid: Bool[Array, "N V"]
+    scale: Float[Array, "N k"]  # coordinate = scale * index + shift
+    shift: Float[Array, "N k"]
+    slo: Side | None  # image [N, Y, X], to_pixel [N, 2, 3]
+
+
+def to_device(population: Population, half: Float[np.ndarray, "k"]) -> Measurements:
+    """The arrays of a population in a model's box of half-extent `half` mm."""
+    n, grid = len(population.names), population.measured.shape
+    scale, shift = coordinates.index_to_box(grid, population.spacing, population.offset, half)
+    labels = population.labels if population.labels is not None else np.full((n, *grid), -1)
+    slo = None
+    if population.slo is not None and population.slo_affine is not None:
+        to_pixel = coordinates.slo_to_pixel(population.slo_affine, half)
+        slo = Side(jnp.asarray(population.slo, jnp.float32), jnp.asarray(to_pixel))
+    return Measurements(
+        intensity=jnp.asarray(
+            population.intensity.reshape(n, -1, population.intensity.shape[-1]), jnp.float32
+        ),
+        labels=jnp.asarray(labels.reshape(n, -1), jnp.int8),
+        valid=jnp.asarray(population.valid.reshape(n, -1)),
+        scale=jnp.asarray(scale),
+        shift=jnp.asarray(shift),
+        slo=slo,
+    )
+
+
+def side_of(data: Measurements, subject: Int[Array, ""]) -> Side | None:
+    return None if data.slo is None else Side(data.slo.image[subject], data.slo.to_pixel[subject])
+
+
+def gather(
+    data: Measurements,
+    subject: Int[Array, ""],
+    flat: Int[Array, "*n"],
+    grid: tuple[int, ...],
+    *,
+    labelled: bool,
+) -> Batch:
+    """The measurements of one subject at flat voxel indices; labels only where asked for."""
+    coords = coordinates.unravel(flat, grid) * data.scale[subject] + data.shift[subject]
+    labels = data.labels[subject, flat].astype(jnp.int32) if labelled else jnp.full(flat.shape, -1, jnp.int32)
+    return Batch(coords, data.intensity[subject, flat], labels, data.valid[subject, flat].astype(jnp.float32))
+
+
+def draw(
+    data: Measurements,
+    subject: Int[Array, ""],
+    pool: Int[Array, "p"],
+    count: int,
+    grid: tuple[int, ...],
+    *,
+    key: Key,
+    labelled: bool,
+) -> Batch:
+    """`count` measurements of one subject at voxels drawn from a pool."""
+    return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled)
+
+
+class Pools(NamedTuple):
+    """Flat voxel indices by what they are for."""
+
+    context: Int[np.ndarray, "c"]  # measured: what a new scan offers
+    target: Int[np.ndarray, "t"]  # everything, scored in the outer loss
+    training: Int[np.ndarray, "f"]  # of the context: what `fit` moves by
+    held_out: Int[np.ndarray, "h"]  # of the context: what stops it
+
+
+def pools(measured: Bool[np.ndarray, "*grid"], *, held_out: float = 0.1, seed: int = 0) -> Pools:
+    """Splits a grid by what is measured. Whole A-scans (all rows of a column) are held out, not loose voxels:
+
+    neighbours along depth share speckle, and would tell the answer. In 2D single pixels are held out.
+    """
+    flat = np.arange(measured.size, dtype=np.int32).reshape(measured.shape)
+    context = flat[measured]
+    column = (
+        flat - np.asarray(np.unravel_index(flat, measured.shape)[1]) * measured.shape[-1]
+        if measured.ndim == 3
+        else flat
+    )
+    columns = np.unique(column[measured])
+    chosen = np.random.default_rng(seed).permutation(columns)[: max(1, round(held_out * len(columns)))]
+    out = np.isin(column[measured], chosen)
+    return Pools(context, flat.ravel(), context[~out], context[out])

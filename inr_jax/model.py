@@ -1,0 +1,112 @@
+"""Puts a model together from its config: network, modulation, start, rule and task, as callables."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from inr_jax import adaptation, coordinates, modulations
+from inr_jax.errors import InputError
+from inr_jax.networks import fields
+from inr_jax.population import Learner
+from inr_jax.tasks import reconstruction
+from inr_jax.types import Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
+
+PARTS = ("vector", "grid", "lowrank", "weights")
+
+
+class Signal(NamedTuple):
+    """What a model has to know of the data it is for."""
+
+    dimensions: int  # spatial axes
+    channels: int
+    classes: int  # 0: no segmentation
+    slo: bool
+
+    @classmethod
+    def of(cls, population: Population) -> "Signal":
+        return cls(
+            population.measured.ndim,
+            population.intensity.shape[-1],
+            len(population.classes),
+            population.slo is not None,
+        )
+
+
+class Model(NamedTuple):
+    init: Callable[[Key, Hyper], MetaParams]
+    learner: Learner
+    codes: Modulation  # zeros: what one subject's row of the auto-decoder's table holds
+
+
+def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
+    """The numeric settings as one pytree of scalars."""
+    return Hyper(**{name: jnp.float32(changes.get(name, config[name])) for name in Hyper._fields})
+
+
+def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], Values]]:
+    def bind(
+        field: Params, modulation: Modulation, side: Side | None, hyper: Hyper
+    ) -> Callable[[Coords], Values]:
+        """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
+
+        def at(coords: Coords) -> Values:
+            if side is None:
+                return apply(field, modulation, coords, hyper)
+            value = hyper.side * (2 * coordinates.sample_side(side, coords) - 1)
+            return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
+
+        return at
+
+    return bind
+
+
+def build(config: ConfigDict, signal: Signal) -> Model:
+    """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
+    options = config.model
+    parts = tuple(options.modulation.parts)
+    if unknown := set(parts) - set(PARTS):
+        raise InputError(
+            f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
+        )
+    codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
+    if not codes:
+        raise InputError("model.modulation.parts: expected a vector, grid or lowrank part; found none")
+    init_field, apply = fields.field(
+        width=options.width,
+        depth=options.depth,
+        activation=options.activation,
+        encoding=options.encoding,
+        encodings=options.encodings.to_dict(),
+        residual=options.residual,
+        inputs_everywhere=options.inputs_everywhere,
+        axes=options.modulation.axes,
+        read=options.modulation.read,
+        heads={"intensity": signal.channels} | ({"segmentation": signal.classes} if signal.classes else {}),
+        dimensions=signal.dimensions,
+        sides=int(signal.slo),
+        bfloat16=options.bfloat16,
+    )
+    shapes = jax.eval_shape(init_field, jax.random.key(0), codes, hyper_of(config.hyper))
+
+    def start(learned: Params) -> Modulation:
+        """The learned codes; the weights' own changes begin at zero."""
+        still = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return learned | ({"weights": still} if "weights" in parts else {})
+
+    def init(key: Key, hyper: Hyper) -> MetaParams:
+        rule = adaptation.rule_params(
+            start(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
+        )
+        return MetaParams(init_field(key, codes, hyper), codes, rule)
+
+    learner = Learner(
+        make_bind(apply),
+        start,
+        adaptation.GRADIENT_RULE,
+        reconstruction.inner_loss,
+        reconstruction.outer_loss,
+    )
+    return Model(init, learner, codes)

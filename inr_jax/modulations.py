@@ -1,0 +1,97 @@
+"""Modulations: what is adapted to one subject. Each kind has a zero and a way to be read at a place.
+
+`vector`: one code for the whole subject. `grid`: codes on one or more grids over some of the axes, so that a place
+reads the code of its neighbourhood (for OCT en face: none along depth). `lowrank`: one factor per layer of a low-rank
+change of its matrix. `weights`: a full change of the shared weights, leaf by leaf. Kinds combine: a modulation is a
+dict from kind to arrays. The network turns what is read here into shifts of its layers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from inr_jax.types import Modulation, Params
+
+Levels = Sequence[Sequence[int]]  # per level: cells along each of its axes, then channels
+
+
+def zero_vector(*, size: int) -> Float[Array, "m"]:
+    return jnp.zeros(size)
+
+
+def zero_grid(*, levels: Levels) -> dict[str, Array]:
+    return {f"level_{i}": jnp.zeros(tuple(level)) for i, level in enumerate(levels)}
+
+
+def zero_lowrank(*, rank: int, layers: int) -> Float[Array, "layers r"]:
+    return jnp.zeros((layers, rank))
+
+
+ZEROS = {"vector": zero_vector, "grid": zero_grid, "lowrank": zero_lowrank}
+
+
+def zero(parts: Sequence[str], options: Mapping[str, Mapping[str, Any]], *, layers: int) -> Modulation:
+    """The modulation that changes nothing. options: per kind, the keywords of its zero."""
+    extra = {"lowrank": {"layers": layers}}
+    return {part: ZEROS[part](**options[part], **extra.get(part, {})) for part in parts if part in ZEROS}
+
+
+def size(modulation: Modulation) -> int:
+    """How many numbers are adapted, the shared weights' own changes left out."""
+    codes = {part: value for part, value in modulation.items() if part != "weights"}
+    return sum(leaf.size for leaf in jax.tree.leaves(codes))
+
+
+def add_weights(field: Params, modulation: Modulation) -> Params:
+    """The subject's own weights: the shared ones, moved by the modulation's `weights` if it has them."""
+    return jax.tree.map(jnp.add, field, modulation["weights"]) if "weights" in modulation else field
+
+
+def _place(coords: Float[Array, "*n a"], cells: Sequence[int]) -> Float[Array, "*n a"]:
+    """Coordinates in [-1, 1] as positions in units of cells, the first cell's centre at 0."""
+    counts = jnp.asarray(cells, coords.dtype)
+    return 0.5 * (coords + 1) * counts - 0.5
+
+
+def read_linear(grid: Float[Array, "*cells c"], coords: Float[Array, "*n a"]) -> Float[Array, "*n c"]:
+    """Multilinear interpolation between cell centres, constant beyond the outermost ones."""
+    cells = grid.shape[:-1]
+    upper = jnp.asarray(cells) - 1
+    place = jnp.clip(_place(coords, cells), 0, upper)
+    low = jnp.minimum(jnp.floor(place).astype(jnp.int32), jnp.maximum(upper - 1, 0))
+    part = place - low
+    total = jnp.zeros((*coords.shape[:-1], grid.shape[-1]), grid.dtype)
+    for corner in range(2 ** len(cells)):
+        bits = jnp.asarray([(corner >> axis) & 1 for axis in range(len(cells))])
+        index = jnp.minimum(low + bits, upper)
+        weight = jnp.prod(jnp.where(bits == 1, part, 1 - part), axis=-1, keepdims=True)
+        total += weight * grid[tuple(jnp.moveaxis(index, -1, 0))]
+    return total
+
+
+def read_nearest(
+    grid: Float[Array, "*cells c"], coords: Float[Array, "*n a"]
+) -> tuple[Float[Array, "*n c"], Float[Array, "*n a"]]:
+    """The code of the cell a place lies in, and where in it: in [-1, 1] (spatial functa, Bauer et al. 2023)."""
+    cells = grid.shape[:-1]
+    place = _place(coords, cells)
+    index = jnp.clip(jnp.round(place).astype(jnp.int32), 0, jnp.asarray(cells) - 1)
+    return grid[tuple(jnp.moveaxis(index, -1, 0))], 2 * (place - index)
+
+
+def read_grid(
+    levels: Mapping[str, Array], coords: Float[Array, "*n k"], *, axes: Sequence[int], read: str
+) -> tuple[Float[Array, "*n c"], Float[Array, "*n l"]]:
+    """Codes of all levels at the places, side by side, and (for `nearest`) the finest level's cell-local coordinates.
+
+    axes: which of the k coordinates the grid spans. read: "linear" | "nearest".
+    """
+    places = coords[..., jnp.asarray(axes)]
+    grids = [levels[name] for name in sorted(levels)]
+    if read == "linear":
+        return jnp.concatenate([read_linear(g, places) for g in grids], -1), places[..., :0]
+    codes, local = zip(*(read_nearest(g, places) for g in grids), strict=True)
+    return jnp.concatenate(codes, -1), local[-1]

@@ -1,0 +1,175 @@
+"""The field: coordinates, side values and a modulation in; a dict of heads out. The only flax in the program.
+
+    h_0 = [encoding(x), side]
+    h_l = act_l(W_l h_{l-1} + b_l + shift_l(x)) (+ h_{l-1} where `residual`)
+    heads = affine maps of h_L
+
+The shift of a layer is what the modulation does to it: a linear map of the subject's vector (once per subject), of
+the code its grid holds at x, and a low-rank change A_l diag(m_l) B_l of W_l. Spatial functa, Bauer et al. 2023;
+functa, Dupont et al. 2022.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from inr_jax.activations import ACTIVATIONS, Activation
+from inr_jax.encodings import ENCODINGS
+from inr_jax.errors import InputError
+from inr_jax.modulations import add_weights, read_grid
+from inr_jax.types import Hyper, Key, Modulation, Params, Values
+
+INTENSITY_START = 0.5  # the middle of the intensities' range: a new field answers grey
+
+
+def uniform(bound: float | Array) -> Callable[..., Array]:
+    """An initialiser drawing from U(-bound, bound)."""
+    return lambda key, shape: bound * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
+def omegas(hyper: Hyper, depth: int) -> Float[Array, "depth"]:
+    """The frequency of every hidden layer: linear from the first to the last (MedFuncta, Friedrich et al. 2025)."""
+    return jnp.linspace(hyper.omega_first, hyper.omega_last, depth)
+
+
+def dot(x: Float[Array, "*n i"], w: Float[Array, "i o"], *, bfloat16: bool) -> Float[Array, "*n o"]:
+    """x W in float32, or with bfloat16 factors and float32 accumulation."""
+    if not bfloat16:
+        return x @ w
+    return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+class Layer(nn.Module):
+    """One hidden layer: an activation of its affine maps, shifted by the modulation."""
+
+    width: int
+    activation: Activation
+    first: bool
+    bfloat16: bool
+
+    @nn.compact
+    def __call__(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> Array:
+        fan_in = x.shape[-1]
+        weight = uniform(self.activation.weight_bound(fan_in, self.first, omega))
+        bias = uniform(self.activation.bias_bound(fan_in, self.first, omega))
+        low = self.bfloat16 and not self.first
+        shift = self._shift(x, codes, factor, omega)
+        pre = tuple(
+            dot(x, self.param(f"weight_{b}", weight, (fan_in, self.width)), bfloat16=low)
+            + self.param(f"bias_{b}", bias, (self.width,))
+            + shift
+            for b in range(self.activation.branches)
+        )
+        return self.activation.function(pre, omega)
+
+    def _shift(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> Array | float:
+        """What the subject's codes (and low-rank factor) add to the pre-activation."""
+        shift: Array | float = 0.0
+        for i, code in enumerate(codes):
+            bound = jnp.sqrt(6 / code.shape[-1]) / omega
+            shift += code @ self.param(f"code_{i}", uniform(bound), (code.shape[-1], self.width))
+        if factor is not None:
+            down = self.param("low_in", uniform(x.shape[-1] ** -0.5), (x.shape[-1], factor.shape[-1]))
+            up = self.param(
+                "low_out", uniform(factor.shape[-1] ** -0.5 / omega), (factor.shape[-1], self.width)
+            )
+            shift += ((x @ down) * factor) @ up
+        return shift
+
+
+class Network(nn.Module):
+    """See the module's docstring; options are those of `field`."""
+
+    width: int
+    depth: int
+    activation: str
+    encoding: str
+    encoding_options: Mapping[str, Any]
+    residual: bool
+    inputs_everywhere: bool
+    axes: Sequence[int]
+    read: str
+    heads: Mapping[str, int]
+    dimensions: int
+    bfloat16: bool
+
+    @nn.compact
+    def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array) -> Values:
+        coords, side = inputs[..., : self.dimensions], inputs[..., self.dimensions :]
+        codes = [modulation["vector"]] if "vector" in modulation else []
+        local = coords[..., :0]
+        if "grid" in modulation:
+            code, local = read_grid(modulation["grid"], coords, axes=self.axes, read=self.read)
+            codes.append(code)
+        encoding = ENCODINGS[self.encoding]
+        encoded = encoding.apply(
+            self.param("encoding", encoding.init, self.dimensions, **self.encoding_options),
+            coords,
+            **self.encoding_options,
+        )
+        entry = jnp.concatenate([encoded, local, side], -1)
+        factors = modulation.get("lowrank")
+        h = entry
+        for i in range(self.depth):
+            x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
+            layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, name=f"layer_{i}")
+            out = layer(x, codes, None if factors is None else factors[i], frequencies[i])
+            h = out + h if self.residual and i else out
+        return {name: self._head(name, size, h) for name, size in self.heads.items()}
+
+    def _head(self, name: str, size: int, h: Array) -> Array:
+        bound = uniform(h.shape[-1] ** -0.5)
+        w = self.param(f"{name}_weight", bound, (h.shape[-1], size))
+        b = self.param(f"{name}_bias", bound, (size,))
+        return h @ w + b + (INTENSITY_START if name == "intensity" else 0.0)
+
+
+def field(
+    *,
+    width: int,
+    depth: int,
+    activation: str,
+    encoding: str,
+    encodings: Mapping[str, Mapping[str, Any]],
+    residual: bool,
+    inputs_everywhere: bool,
+    axes: Sequence[int],
+    read: str,
+    heads: Mapping[str, int],
+    dimensions: int,
+    sides: int,
+    bfloat16: bool,
+) -> tuple[Callable[[Key, Modulation, Hyper], Params], Callable[[Params, Modulation, Array, Hyper], Values]]:
+    """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
+
+    heads: name -> channels; `intensity` answers around 0.5, `segmentation` gives logits. inputs_everywhere: the
+    encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid modulation (modulations.read_grid).
+    Raises InputError for an activation, an encoding or a way to read that does not exist.
+    """
+    for key, value, known in (
+        ("model.activation", activation, ACTIVATIONS),
+        ("model.encoding", encoding, ENCODINGS),
+        ("model.read", read, ("linear", "nearest")),
+    ):
+        if value not in known:
+            raise InputError(f"{key}: expected one of {', '.join(sorted(known))}; found {value!r}")
+    network = Network(
+        width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
+        tuple(axes), read, heads, dimensions, bfloat16,
+    )  # fmt: skip
+
+    def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:
+        return network.init(key, jnp.zeros((1, dimensions + sides)), modulation, omegas(hyper, depth))[
+            "params"
+        ]
+
+    def apply(params: Params, modulation: Modulation, inputs: Array, hyper: Hyper) -> Values:
+        params = add_weights(params, modulation)
+        codes = {part: value for part, value in modulation.items() if part != "weights"}
+        return network.apply({"params": params}, inputs, codes, omegas(hyper, depth))
+
+    return init, apply

@@ -1,0 +1,135 @@
+"""The outer loops over a population: the auto-decoder's step and the meta-learning step. They see only callables."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from inr_jax.adaptation import Bind, Draw, Loss, Rule, adapt
+from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
+
+
+class Learner(NamedTuple):
+    """What a population is learned with."""
+
+    bind: Callable[..., Callable[..., Any]]  # (field, modulation, side, hyper) -> Field
+    start: Callable[[Params], Modulation]
+    rule: Rule
+    inner_loss: Loss
+    outer_loss: Loss
+
+
+class Subject(NamedTuple):
+    """One subject as the loops see it: its bind, and how its measurements and its answers are drawn."""
+
+    bind: Bind  # (field, modulation, hyper) -> Field
+    draw_context: Draw
+    draw_target: Draw
+
+
+class State(NamedTuple):
+    """All that training changes. `table` holds one modulation per training subject (the auto-decoder's)."""
+
+    step: Int[Array, ""]
+    params: MetaParams
+    table: Modulation
+    optimizer: Any
+
+
+PARTS = ("field", "start", "rule", "table")
+
+
+def outer_optimizer(clip: float) -> optax.GradientTransformation:
+    """Adam with a gradient clip of its own for every part. Rates are applied by `apply_gradients`: they are of `Hyper`."""
+    each = optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam())
+    return optax.multi_transform(
+        dict.fromkeys(PARTS, each),
+        lambda tree: {part: jax.tree.map(lambda _: part, tree[part]) for part in PARTS},
+    )
+
+
+def as_parts(params: MetaParams, table: Modulation) -> dict[str, Params]:
+    return {**params._asdict(), "table": table}
+
+
+def apply_gradients(
+    state: State,
+    gradient: dict[str, Params],
+    optimizer: optax.GradientTransformation,
+    hyper: Hyper,
+    decay: Array,
+) -> State:
+    """One outer update: every part by its own rate, times the schedule's `decay` of this step.
+
+    A part with zero gradient and fresh Adam moments stays as it is: Adam's update of it is 0.
+    """
+    parts = as_parts(state.params, state.table)
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, parts)
+    rates = {part: getattr(hyper, f"rate_{part}") * decay for part in PARTS}
+    scaled = {part: jax.tree.map(lambda u, r=rates[part]: -r * u, updates[part]) for part in PARTS}
+    parts = optax.apply_updates(parts, scaled)
+    params = MetaParams(parts["field"], parts["start"], parts["rule"])
+    return State(state.step + 1, params, parts["table"], optimizer_state)
+
+
+def meta_loss(
+    learner: Learner,
+    params: MetaParams,
+    subject: Subject,
+    hyper: Hyper,
+    *,
+    steps: int,
+    key: Key,
+    **options: bool,
+) -> tuple[Array, dict[str, Array]]:
+    """Adapt on the context, score on the target: the outer loss of one subject, and what it reports."""
+    inner, outer = jax.random.split(key)
+    modulation, losses = adapt(
+        learner.inner_loss, subject.bind, params, subject.draw_context, hyper,
+        start=learner.start, rule=learner.rule, steps=steps, key=inner, **options,
+    )  # fmt: skip
+    value, metrics = learner.outer_loss(
+        subject.bind(params.field, modulation, hyper), subject.draw_target(outer), hyper
+    )
+    return value, metrics | {"inner_first": losses[0], "inner_last": losses[-1]}
+
+
+def decoder_loss(
+    learner: Learner, params: MetaParams, modulation: Modulation, subject: Subject, hyper: Hyper, *, key: Key
+) -> tuple[Array, dict[str, Array]]:
+    """The outer loss of one subject's own modulation, plus the penalty on its mean square (Park et al., CVPR 2019)."""
+    field = subject.bind(params.field, modulation, hyper)
+    value, metrics = learner.outer_loss(field, subject.draw_target(key), hyper)
+    leaves = jax.tree.leaves(modulation)
+    return value + hyper.penalty * sum(jnp.mean(leaf**2) for leaf in leaves) / len(leaves), metrics
+
+
+def batch_step(
+    loss: Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]],
+    state: State,
+    subjects: Int[Array, "b"],
+    optimizer: optax.GradientTransformation,
+    learns: tuple[str, ...],
+    hyper: Hyper,
+    decay: Array,
+    key: Key,
+) -> tuple[State, dict[str, Float[Array, ""]]]:
+    """One outer step on the mean loss over a batch of subjects; the only vmap over subjects.
+
+    loss(parts, subject index, key) -> (scalar, metrics). Only the parts in `learns` are differentiated.
+    """
+    parts = as_parts(state.params, state.table)
+
+    def mean_loss(moving: dict[str, Params]) -> tuple[Array, dict[str, Array]]:
+        keys = jax.random.split(key, subjects.shape[0])
+        values, metrics = jax.vmap(loss, in_axes=(None, 0, 0))(parts | moving, subjects, keys)
+        return values.mean(), jax.tree.map(jnp.mean, metrics)
+
+    moving = {part: parts[part] for part in learns}
+    (value, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(moving)
+    still = {part: jax.tree.map(jnp.zeros_like, parts[part]) for part in PARTS if part not in learns}
+    metrics = metrics | {"loss": value, "gradient_norm": optax.global_norm(gradient)}
+    return apply_gradients(state, gradient | still, optimizer, hyper, decay), metrics

@@ -1,0 +1,207 @@
+"""The stages of training: what each one's step is, and what happens between two.
+
+autodecoder: one modulation per training subject and the field, together            (loss: decoder_loss)
+rule:        step sizes and start, through the inner loop, field frozen              (loss: meta_loss)
+joint:       all of them, through the inner loop                                     (loss: meta_loss)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from inr_jax import measurements, population
+from inr_jax.errors import InputError
+from inr_jax.measurements import Measurements
+from inr_jax.model import Model, hyper_of
+from inr_jax.population import State, Subject
+from inr_jax.types import Hyper, Key, MetaParams, Params
+
+# step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
+TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
+TRIED_WEIGHTS = tuple(10.0 ** (0.5 * i) for i in range(-10, 1))
+
+
+class Stage(NamedTuple):
+    name: str
+    first: int  # its first outer step
+    end: int  # the step after its last
+    learns: tuple[str, ...]
+    hyper: Hyper
+
+
+def stages(config: ConfigDict) -> tuple[Stage, ...]:
+    """The stages in order. Raises InputError for a stage or a part that does not exist."""
+    result: list[Stage] = []
+    for name in config.train.stages:
+        if name not in ("autodecoder", "rule", "joint"):
+            raise InputError(f"train.stages: expected autodecoder, rule or joint; found {name!r}")
+        options = config.train[name]
+        learns = tuple(options.rates)
+        if unknown := set(learns) - set(population.PARTS):
+            raise InputError(
+                f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}"
+            )
+        first = result[-1].end if result else 0
+        rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
+        result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+    return tuple(result)
+
+
+def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
+    """Step 0: fresh weights, and a table of small random codes."""
+    key_field, key_table = jax.random.split(jax.random.key(config.train.seed))
+    leaves, structure = jax.tree.flatten(model.codes)
+    keys = jax.random.split(key_table, len(leaves))
+    table = [
+        config.train.table_scale * jax.random.normal(k, (subjects, *leaf.shape))
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    first = stages(config)[0]
+    params = model.init(key_field, first.hyper)
+    return _fresh_optimizer(
+        State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config, first
+    )
+
+
+def _fresh_optimizer(state: State, config: ConfigDict, stage: Stage) -> State:
+    # Every stage starts Adam anew; the tree's shape is the same whatever is learned, so that any checkpoint fits.
+    optimizer = population.outer_optimizer(config.train.clip)
+    return state._replace(optimizer=optimizer.init(population.as_parts(state.params, state.table)))
+
+
+def subject_of(
+    data: Measurements,
+    pools: measurements.Pools,
+    grid: tuple[int, ...],
+    bind: Callable,
+    i: Array,
+    context: int,
+    target: int,
+) -> Subject:
+    """Subject i's context (measured voxels, no labels) and target (all voxels, labels) draws, and its bind."""
+    side = measurements.side_of(data, i)
+
+    def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
+        return lambda key: measurements.draw(
+            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled
+        )
+
+    return Subject(
+        bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
+        draw_context=draw(pools.context, context, False),
+        draw_target=draw(pools.target, target, True),
+    )
+
+
+def subject_loss(
+    config: ConfigDict,
+    stage: Stage,
+    model: Model,
+    data: Measurements,
+    pools: measurements.Pools,
+    grid: tuple[int, ...],
+) -> Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]]:
+    """The loss of one subject in a stage: (parts, subject index, key) -> (scalar, metrics)."""
+    options = config.train[stage.name]
+
+    def loss(parts: dict[str, Params], i: Array, key: Key) -> tuple[Array, dict[str, Array]]:
+        subject = subject_of(data, pools, grid, model.learner.bind, i, options.context, options.points)
+        params = MetaParams(parts["field"], parts["start"], parts["rule"])
+        if stage.name == "autodecoder":
+            modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
+            return population.decoder_loss(model.learner, params, modulation, subject, stage.hyper, key=key)
+        return population.meta_loss(
+            model.learner, params, subject, stage.hyper, steps=config.adapt.steps, key=key,
+            first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,
+        )  # fmt: skip
+
+    return loss
+
+
+def make_run(
+    config: ConfigDict, stage: Stage, model: Model, pools: measurements.Pools, grid: tuple[int, ...]
+) -> Callable[[State, Measurements, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
+    """`run(state, data, count)`: that many outer steps in one dispatch, and the metrics of the last.
+
+    The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
+    depends on the seed and the step alone.
+    """
+    optimizer = population.outer_optimizer(config.train.clip)
+    root = jax.random.key(config.train.seed + 1)
+
+    def step(state: State, data: Measurements) -> tuple[State, dict[str, Array]]:
+        pick, key = jax.random.split(jax.random.fold_in(root, state.step))
+        subjects = jax.random.choice(
+            pick,
+            data.scale.shape[0],
+            (min(config.train[stage.name].subjects, data.scale.shape[0]),),
+            replace=False,
+        )
+        done = (state.step - stage.first) / max(stage.end - stage.first, 1)
+        low = config.train.final_rate
+        decay = low + (1 - low) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        loss = subject_loss(config, stage, model, data, pools, grid)
+        return population.batch_step(loss, state, subjects, optimizer, stage.learns, stage.hyper, decay, key)
+
+    @jax.jit
+    def run(state: State, data: Measurements, count: Array) -> tuple[State, dict[str, Array]]:
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, data)[1])
+        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry[0], data), (state, empty))
+
+    return run
+
+
+def enter(
+    config: ConfigDict, stage: Stage, before: Stage | None, state: State, model: Model,
+    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
+) -> State:  # fmt: skip
+    """The state a stage begins with: a fresh optimiser; after the auto-decoder, its mean code as the start."""
+    if before is not None and before.name == "autodecoder":
+        mean = jax.tree.map(lambda rows: rows.mean(0), state.table)
+        state = state._replace(params=state.params._replace(start=mean))
+    if stage.name == "rule" and config.train.calibrate:
+        rule = calibrate(config, stage, state, model, data, pools, grid)
+        state = state._replace(params=state.params._replace(rule=rule))
+    return _fresh_optimizer(state, config, stage)
+
+
+def calibrate(
+    config: ConfigDict, stage: Stage, state: State, model: Model,
+    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
+) -> Params:  # fmt: skip
+    """First step sizes by trial: the best for the codes with the weights still, then the best for the weights."""
+    loss = subject_loss(config, stage, model, data, pools, grid)
+    subjects = jnp.arange(min(config.train.rule.subjects, data.scale.shape[0]))
+    keys = jax.random.split(jax.random.key(config.train.seed + 2), len(subjects))
+
+    def rule(codes: Array, weights: Array) -> Params:
+        def fill(part: str, leaves: Params) -> Params:
+            return jax.tree.map(
+                lambda leaf: jnp.full_like(leaf, jnp.log(weights if part == "weights" else codes)), leaves
+            )
+
+        return {part: fill(part, leaves) for part, leaves in state.params.rule.items()}
+
+    @jax.jit
+    def mean_loss(codes: Array, weights: Array) -> Array:
+        params = state.params._replace(rule=rule(codes, weights))
+        return jax.vmap(loss, in_axes=(None, 0, 0))(population.as_parts(params, state.table), subjects, keys)[
+            0
+        ].mean()
+
+    def best(tried: tuple[float, ...], of: Callable[[float], Array]) -> float:
+        return min(tried, key=lambda rate: float(np.nan_to_num(of(rate), nan=np.inf)))
+
+    still = 1e-12
+    codes = best(TRIED, lambda rate: mean_loss(rate, still))
+    weights = (
+        best((still, *TRIED_WEIGHTS), lambda rate: mean_loss(codes, rate))
+        if "weights" in state.params.rule
+        else still
+    )
+    return rule(jnp.float32(codes), jnp.float32(max(weights, TRIED_WEIGHTS[0])))

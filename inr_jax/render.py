@@ -1,0 +1,131 @@
+"""Adapting a scan with a trained model and asking it for values: jitted once per shape, streamed in blocks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from inr_jax import adaptation, coordinates, measurements, modulations
+from inr_jax.measurements import Measurements, Pools
+from inr_jax.model import Model, hyper_of
+from inr_jax.types import MetaParams, Modulation, Params
+
+BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
+
+
+def make_adapt(
+    config: ConfigDict,
+    built: Model,
+    grid: tuple[int, ...],
+    context: Int[np.ndarray, "c"],
+    *,
+    steps: int | None = None,
+) -> Callable[..., tuple[Modulation, Array]]:
+    """`adapt(params, data, subject)`: config.adapt.steps learned steps on new draws of what was measured."""
+    hyper = hyper_of(config.hyper)
+
+    def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
+        side = measurements.side_of(data, i)
+        return adaptation.adapt(
+            built.learner.inner_loss,
+            lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
+            params,
+            lambda key: measurements.draw(
+                data, i, jnp.asarray(context), config.adapt.points, grid, key=key, labelled=False
+            ),
+            hyper,
+            start=built.learner.start,
+            rule=built.learner.rule,
+            steps=config.adapt.steps if steps is None else steps,
+            key=jax.random.key(config.train.seed + 3),
+        )
+
+    return run
+
+
+def make_fit(
+    config: ConfigDict, built: Model, grid: tuple[int, ...], pools: Pools
+) -> Callable[..., tuple[Params, Modulation, Array]]:
+    """`fit(params, modulation, data, subject)`: Adam on the codes, then on the weights too, stopped on held-out A-scans.
+
+    Returns the field, the modulation and the steps each phase took until its best.
+    """
+    hyper = hyper_of(config.hyper)
+    options = config.fit
+
+    def run(
+        params: MetaParams, modulation: Modulation, data: Measurements, i: Array
+    ) -> tuple[Params, Modulation, Array]:
+        side = measurements.side_of(data, i)
+        held = pools.held_out[: min(len(pools.held_out), 16_384)]
+        common: dict[str, Any] = dict(
+            draw=lambda key: measurements.draw(
+                data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=False
+            ),
+            hyper=hyper,
+            held_out=measurements.gather(data, i, jnp.asarray(held), grid, labelled=False),
+            patience=options.patience,
+        )
+
+        def bind(field: Params, m: Modulation, h: Any) -> Any:
+            return built.learner.bind(field, m, side, h)
+
+        def phase(
+            field: Params, m: Modulation, moves: tuple[str, ...], rate: float, steps: int, seed: int
+        ) -> adaptation.Fit:
+            return adaptation.fit(
+                built.learner.inner_loss, bind, params._replace(field=field),
+                modulation=m, moves=moves, optimizer=optax.adam(rate), steps=steps, key=jax.random.key(seed), **common,
+            )  # fmt: skip
+
+        codes = {part: value for part, value in modulation.items() if part != "weights"}
+        field = modulations.add_weights(
+            params.field, modulation
+        )  # a subject's own weights, where the rule moved them
+        first = phase(field, codes, ("modulation",), options.rate, options.steps, config.train.seed + 4)
+        if not options.weights_steps:
+            return first.field, first.modulation, jnp.stack([first.steps, jnp.zeros_like(first.steps)])
+        second = phase(
+            first.field, first.modulation, ("modulation", "field"), options.weights_rate, options.weights_steps,
+            config.train.seed + 5,
+        )  # fmt: skip
+        return second.field, second.modulation, jnp.stack([first.steps, second.steps])
+
+    return run
+
+
+def answer(
+    built: Model, hyper: Any, field: Params, modulation: Modulation, side: Any, coords: Float[Array, "n k"]
+) -> tuple[Float[Array, "n C"], Int[Array, "n"]]:
+    """Intensity and most probable label at points, block by block; label 0 where there is no segmentation."""
+    n = coords.shape[0]
+    padded = jnp.pad(coords, ((0, -n % BLOCK), (0, 0))).reshape(-1, BLOCK, coords.shape[-1])
+    at = built.learner.bind(field, modulation, side, hyper)
+
+    def block(points: Array) -> tuple[Array, Array]:
+        values = at(points)
+        logits = values.get("segmentation", jnp.zeros((BLOCK, 1)))
+        return values["intensity"], logits.argmax(-1).astype(jnp.uint8)
+
+    intensity, labels = jax.lax.map(block, padded)
+    return intensity.reshape(-1, intensity.shape[-1])[:n], labels.reshape(-1)[:n]
+
+
+def make_render(
+    config: ConfigDict, built: Model, grid: tuple[int, ...]
+) -> Callable[..., tuple[Array, Array]]:
+    """`render(field, modulation, data, subject)`: intensity [*grid, C] and labels [*grid] of a whole scan."""
+    hyper = hyper_of(config.hyper)
+
+    @jax.jit
+    def run(field: Params, modulation: Modulation, data: Measurements, i: Array) -> tuple[Array, Array]:
+        coords = coordinates.grid(grid, data.scale[i], data.shift[i]).reshape(-1, len(grid))
+        intensity, labels = answer(built, hyper, field, modulation, measurements.side_of(data, i), coords)
+        return intensity.reshape(*grid, -1), labels.reshape(grid)
+
+    return run

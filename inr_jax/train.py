@@ -1,0 +1,209 @@
+"""Training: the stages of `recipe`, with checkpoints, logs, progress and resume."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from inr_jax import checkpoint, coordinates, data, measurements, model, recipe, workdir
+from inr_jax.measurements import Measurements, Pools
+from inr_jax.model import Model
+from inr_jax.population import State
+from inr_jax.render import make_adapt, make_render
+from inr_jax.types import Population
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """SIGTERM or SIGINT: the state was saved; the same command goes on from there."""
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, so that a step can end and be saved first."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Validation:
+    """PSNR in dB of what was not measured, after adaptation, on the first validation scans: what `best` means."""
+
+    def __init__(self, config: ConfigDict, built: Model, population: Population, half: np.ndarray) -> None:
+        count = min(config.train.validation_scans, len(population.names))
+        self.grid = population.measured.shape
+        self.data = measurements.to_device(population, half)
+        pools = measurements.pools(population.measured, held_out=config.fit.held_out)
+        adapt = make_adapt(config, built, self.grid, pools.context)
+        rest = np.setdiff1d(pools.target, pools.context)
+        target = rest if rest.size else pools.target
+        points = np.random.default_rng(0).choice(target, min(16_384, target.size), replace=False)
+        subjects = jnp.arange(count)
+
+        @jax.jit
+        def measure(params: Any, data: Measurements) -> jax.Array:
+            def one(i: jax.Array) -> jax.Array:
+                modulation, _ = adapt(params, data, i)
+                field = built.learner.bind(params.field, modulation, measurements.side_of(data, i), hyper)
+                batch = measurements.gather(data, i, jnp.asarray(points), self.grid, labelled=True)
+                return built.learner.outer_loss(field, batch, hyper)[1]["psnr"]
+
+            return jax.lax.map(one, subjects).mean()
+
+        hyper = model.hyper_of(config.hyper)
+        self.measure = measure
+        self.adapt, self.render = adapt, make_render(config, built, self.grid)
+
+    def __call__(self, state: State) -> float:
+        value = float(self.measure(state.params, self.data))
+        return value if np.isfinite(value) else -100.0
+
+    def picture(self, state: State) -> np.ndarray:
+        """A B-scan (or image) of the first validation scan that was not measured: as given above, as answered below."""
+        modulation, _ = jax.jit(self.adapt)(state.params, self.data, jnp.int32(0))
+        intensity, _ = self.render(state.params.field, modulation, self.data, jnp.int32(0))
+        channels = self.data.intensity.shape[-1]
+        given = np.asarray(self.data.intensity[0]).reshape(*self.grid, channels)
+        both = np.concatenate([given, np.asarray(intensity)], axis=-3)
+        return np.clip(both[1] if len(self.grid) == 3 else both, 0, 1)
+
+
+def prepare_workdir(
+    folder: Path,
+    config: ConfigDict,
+    train: Population,
+    validation: Population,
+    half: np.ndarray,
+    allow_change: bool,
+) -> None:
+    """Config, manifest and model facts; refuses a folder whose training began otherwise."""
+    if not allow_change:
+        workdir.check_config(folder, config)
+    workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
+    workdir.write_json(folder / workdir.MANIFEST, workdir.manifest(config, train, validation))
+    facts = {
+        "signal": model.Signal.of(train)._asdict(),
+        "classes": train.classes,
+        "half_extent_mm": half.tolist(),
+        "note": train.note,
+        "training_scans": len(train.names),
+        "training_people": len(set(train.people)),
+    }
+    workdir.write_json(folder / workdir.MODEL, facts)
+
+
+def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool = False) -> Path:
+    """Learns a population: data from `config.data`, checkpoints and logs into `folder`, resumed if it holds any.
+
+    Returns the folder. Raises InputError for bad data, an unknown name in the config, or a folder that holds another
+    training; Interrupted when asked to stop (the state is saved).
+    """
+    folder = Path(folder)
+    stages = recipe.stages(config)
+    population, validation = data.load(config.data, "train"), data.load(config.data, "validation")
+    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    built = model.build(config, model.Signal.of(population))
+    prepare_workdir(folder, config, population, validation, half, allow_config_change)
+    state = recipe.initial_state(config, built, len(population.names))
+    if checkpoint.latest(folder) is not None:
+        state, step = checkpoint.restore(folder, state)
+        log.info("resuming %s at step %d", folder, step)
+    workdir.drop_lines_after(folder / workdir.LOG, int(state.step))
+    validate = Validation(config, built, validation, half)
+    device_data = measurements.to_device(population, half)
+    pools = measurements.pools(population.measured, held_out=config.fit.held_out)
+    with (
+        stop_signal() as stop,
+        SummaryWriter(str(folder / "tensorboard"), purge_step=int(state.step)) as writer,
+    ):
+        for before, stage in zip((None, *stages), stages, strict=False):
+            if int(state.step) >= stage.end:
+                continue
+            if int(state.step) == stage.first:
+                state = recipe.enter(
+                    config, stage, before, state, built, device_data, pools, population.measured.shape
+                )
+            state = _run_stage(
+                config, folder, stage, state, built, device_data, pools, validate, writer, stop
+            )
+    return folder
+
+
+def _run_stage(
+    config: ConfigDict, folder: Path, stage: recipe.Stage, state: State, built: Model, device_data: Measurements,
+    pools: Pools, validate: Validation, writer: SummaryWriter, stop: threading.Event,
+) -> State:  # fmt: skip
+    """The steps of a stage that are left, in dispatches that end wherever something is due."""
+    run = recipe.make_run(config, stage, built, pools, validate.grid)
+    options = config.train
+    bar = tqdm(
+        total=stage.end - stage.first,
+        initial=int(state.step) - stage.first,
+        desc=f"train: {stage.name}",
+        unit="step",
+    )
+    with bar:
+        while (step := int(state.step)) < stage.end:
+            due = min(
+                _next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every)
+            )
+            count = min(due, stage.end) - step
+            began = time.perf_counter()
+            state, metrics = run(state, device_data, jnp.int32(count))
+            now = int(state.step)
+            seconds = (time.perf_counter() - began) / count
+            bar.update(count)
+            if now % options.log_every == 0 or now == stage.end:
+                record = {name: float(value) for name, value in metrics.items()}
+                _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
+                bar.set_postfix(psnr=f"{record['psnr']:.2f} dB", refresh=False)
+            if now % options.save_every == 0 or now == stage.end or stop.is_set():
+                _save(folder, state, stage, validate, writer, options.keep)
+            if stop.is_set():
+                raise Interrupted(
+                    f"{folder}: stopped and saved at step {now}; the same command goes on from there"
+                )
+    return state
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def _log(folder: Path, writer: SummaryWriter, record: dict[str, Any]) -> None:
+    workdir.append_line(folder / workdir.LOG, record)
+    for name, value in record.items():
+        if isinstance(value, float):
+            writer.add_scalar(name, value, record["step"])
+
+
+def _save(
+    folder: Path, state: State, stage: recipe.Stage, validate: Validation, writer: SummaryWriter, keep: int
+) -> None:
+    step = int(state.step)
+    # before the start is known (auto-decoder) an adaptation means nothing: never the best
+    validation = validate(state) if stage.name != "autodecoder" else -100.0
+    checkpoint.save(folder, state, step=step, validation=validation, keep=keep)
+    if stage.name != "autodecoder":
+        _log(folder, writer, {"step": step, "stage": stage.name, "validation_psnr": validation})
+        picture = validate.picture(state)
+        writer.add_image("validation/given_and_answered", picture, step, dataformats="HWC")

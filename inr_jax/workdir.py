@@ -1,0 +1,137 @@
+"""What a training leaves in its folder besides checkpoints: config, manifest, model facts, logs. All by rename."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from inr_jax.errors import InputError
+from inr_jax.types import Population
+
+CONFIG, MANIFEST, MODEL, LOG = "config.json", "manifest.json", "model.json", "metrics.jsonl"
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scikit-image",
+    "SimpleITK",
+    "inr-jax",
+)
+# Keys that change how a training is run, not what it computes.
+FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON, complete or not at all. Raises InputError where the folder cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise InputError(f"{path}: expected a writable place; found: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Raises InputError if the file is absent or not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path.parent}: expected a trained model ({path.name}); found none") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: expected JSON; found: {error}") from error
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """A config as JSON gives it back: tuples as lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of nested dicts."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def check_config(workdir: Path, config: ConfigDict) -> None:
+    """Refuses to go on with a training under another config. Raises InputError naming the keys that differ."""
+    if not (workdir / CONFIG).is_file():
+        return
+    old, new = dict(flat(read_json(workdir / CONFIG))), dict(flat(plain(config)))
+    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and key not in FREE]
+    if differing:
+        shown = "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in differing[:4])
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise InputError(
+            f"{workdir}: its training began under another config ({shown}{more}); "
+            "take another --workdir, or --allow_config_change to go on under the new one"
+        )
+
+
+def fingerprint(population: Population) -> str:
+    """SHA-256 of what a model is trained on: names, geometry, intensities, labels."""
+    digest = hashlib.sha256(repr((population.names, population.intensity.shape)).encode())
+    for array in (population.intensity, population.labels, population.spacing, population.measured):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def git_state() -> str | None:
+    """Commit of the code that runs, with '+' if it was changed since; None outside a checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
+        "python": platform.python_version()
+    }
+
+
+def manifest(config: ConfigDict, train: Population, validation: Population) -> dict[str, Any]:
+    """What has to be known to repeat a training."""
+    return {
+        "seed": config.train.seed,
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "git": git_state(),
+        "data": {"train": fingerprint(train), "validation": fingerprint(validation), "note": train.note},
+    }
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """One JSON line at the end of a log."""
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def drop_lines_after(path: Path, step: int) -> None:
+    """Takes back what was logged after the step a training resumes from; a line cut short by a kill goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        if line.endswith("}") and json.loads(line)["step"] <= step:
+            kept.append(line)
+    path.write_text("".join(f"{line}\n" for line in kept))
