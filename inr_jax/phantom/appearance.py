@@ -27,7 +27,6 @@ LEVELS = {
     "IZ": 0.83,
     "gap": 0.55,
     "RPE": 0.71,
-    "BM": 0.50,
     "fluid": 0.13,
     "drusen": 0.50,
     "membrane": 0.72,
@@ -107,7 +106,7 @@ def bands(
     middle = s["IPL-INL"] + t[3] / 2
     drusen_top = s["BM"] - change.drusen * (1 - change.atrophy)
     fluid_top = s["RPE"] - change.subretinal * (1 - change.atrophy)
-    return [
+    stack = [
         Band(np.full_like(r, -1e6), level["vitreous"] * 2, 0.0),
         Band(np.minimum(face, s["ILM"]), 9e-4 * (face < s["ILM"] - 8), 0.0),
         Band(np.minimum(face + 7, s["ILM"]), level["vitreous"], 0.0),
@@ -116,7 +115,7 @@ def bands(
         Band(s["RNFL-GCL"], level["GCL"] * patch[0], 0.30),
         Band(s["GCL-IPL"], level["IPL"] * patch[0], 0.22),
         Band(s["IPL-INL"], level["INL"] * patch[1], 0.26),
-        Band(middle - change.cyst / 2, np.where(change.cyst > 0, level["fluid"], level["INL"] * patch[1]), 0.0),
+        Band(middle - change.cyst / 2, level["fluid"], 0.0),
         Band(middle + change.cyst / 2, level["INL"] * patch[1], 0.26),
         Band(s["INL-OPL"], level["OPL"] * patch[1], 0.32),
         Band(s["OPL-ONL"], level["Henle"] * lit, 0.16),
@@ -129,9 +128,10 @@ def bands(
         Band(np.minimum(s["IZ"] + 11, fluid_top), level["gap"], 0.22),
         Band(fluid_top, level["fluid"], 0.0),
         Band(s["RPE"], level["RPE"] * patch[3], 0.28),
-        Band(np.maximum(drusen_top, s["RPE"]), np.where(change.drusen > 0, level["drusen"], level["RPE"]), 0.2),
-        Band(s["BM"] - 2, 0.0, 0.0),
-    ], patch
+        Band(np.maximum(drusen_top, s["RPE"]), level["drusen"], 0.2),
+        Band(s["BM"], 0.0, 0.0),
+    ]
+    return stack, patch
 
 
 def paint(tops: Float[np.ndarray, "B N"], values: Float[np.ndarray, "B N"], rows: int) -> Float[np.ndarray, "N H"]:

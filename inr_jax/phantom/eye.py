@@ -61,8 +61,7 @@ def make_eye(
     """
     _check(person, laterality, shape, variant, motion)
     who = (seed, person, "RL".index(laterality))
-    instrument = physics.SHIFTED if variant == "shifted" else physics.STANDARD
-    instrument = instrument._replace(looks=instrument.looks if looks is None else looks)
+    instrument = _instrument(variant, looks)
     field = _field(seed, person, variant, shape) if field is None else field
     spacing = (_step(shape[0], field[0]), _step(shape[1], field[1]), _step(shape[2], field[2]))
     y, z, x = (_places(n, step) for n, step in zip(shape, spacing, strict=True))
@@ -106,6 +105,11 @@ def _check(person: int, laterality: str, shape: tuple[int, int, int], variant: s
         raise InputError(f"phantom: motion: expected 0 or more, found {motion}")
     if len(shape) != 3 or min(shape) < 1 or min(shape[1:]) < 8:
         raise InputError(f"phantom: shape: expected B-scans, rows >= 8, A-scans >= 8, found {tuple(shape)}")
+
+
+def _instrument(variant: str, looks: float | None) -> Instrument:
+    instrument = physics.SHIFTED if variant == "shifted" else physics.STANDARD
+    return instrument if looks is None else instrument._replace(looks=looks)
 
 
 def _field(seed: int, person: int, variant: str, shape: tuple[int, int, int]) -> tuple[float, float, float]:
