@@ -1,4 +1,4 @@
-"""The phantom: its anatomy against published numbers, its physics against closed forms, its truth against itself."""
+"""The phantom: determinism, anatomy against published numbers, truth against itself, statistics against real scans."""
 
 import importlib.util
 from pathlib import Path
