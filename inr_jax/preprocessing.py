@@ -8,12 +8,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy import ndimage
 
 from inr_jax.errors import InputError
+from inr_jax.registration import estimate_motion
 from inr_jax.scan_io import Scan
 from inr_jax.types import Population
-
-BAND = 0.02  # mm, Gaussian sigma along depth: about half the bright band of EZ, IZ and RPE
-LATERAL = 0.09  # mm, Gaussian sigma along the A-scans
-STEEPEST = 0.35  # rise of the line over run, both in mm
 
 
 @dataclass(frozen=True)
@@ -122,86 +119,6 @@ def _moved_scan(scan: Scan, motion: Float[np.ndarray, "D W"]) -> Scan:
         surfaces=None if scan.surfaces is None else (scan.surfaces - motion).astype(scan.surfaces.dtype),
         valid=inside if scan.valid is None else inside & _move_labels(scan.valid, motion),
     )
-
-
-def estimate_motion(scan: Scan) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
-    """Axial shift and tilt of each B-scan in rows, from the image alone; both have mean zero over B-scans.
-
-    The bright deep band (RPE) is traced in every B-scan; where its trace leaves one smooth surface through
-    all of them is motion. Motion that is itself a parabola over the B-scans looks like the eye's shape and
-    stays.
-    """
-    bscans, _, columns = scan.voxels.shape
-    valid = np.ones(scan.voxels.shape, bool) if scan.valid is None else scan.valid
-    seen = np.asarray(valid.any(axis=1))
-    rows = trace_band(scan.voxels, seen, scan.spacing)
-    d, u = np.meshgrid(_unit(bscans), _unit(columns), indexing="ij")
-    powers = [(i, j) for i in range(min(3, bscans)) for j in range(4) if i + j <= 3]
-    terms = np.stack([d**i * u**j for i, j in powers], -1)
-    residual = rows - terms @ _robust_fit(terms[seen], rows[seen])
-    line = np.stack([np.ones(columns), _unit(columns)], -1)
-    enough = seen.sum(axis=1) > 2
-    motion = np.zeros((bscans, 2))
-    for i in np.flatnonzero(enough):
-        motion[i] = _robust_fit(line[seen[i]], residual[i, seen[i]])
-    motion[enough] -= motion[enough].mean(axis=0)
-    return motion[:, 0], motion[:, 1]
-
-
-def trace_band(
-    volume: Float[np.ndarray, "D H W"], seen: Bool[np.ndarray, "D W"], spacing: tuple[float, float, float]
-) -> Float[np.ndarray, "D W"]:
-    """Row of the bright deep band in every A-scan: the path of largest summed ridge strength."""
-    sigma = (0.0, BAND / spacing[1], LATERAL / spacing[2])
-    weight = np.broadcast_to(seen[:, None, :], volume.shape).astype(np.float32)
-    smooth = ndimage.gaussian_filter(volume * weight, sigma) / np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
-    ridge = np.maximum(-np.gradient(np.gradient(smooth, axis=1), axis=1), 0.0)
-    # The nerve fibre layer is a ridge, too, but little bright tissue lies above it.
-    tissue = np.maximum(smooth - np.median(smooth, axis=1, keepdims=True), 0.0)
-    strength = ridge * np.cumsum(tissue, axis=1) / np.maximum(tissue.sum(axis=1, keepdims=True), 1e-6)
-    strength = strength * seen[:, None, :]
-    reach = max(1, int(np.ceil(STEEPEST * spacing[2] / spacing[1])))
-    path = _strongest_path(strength / np.maximum(strength.max(axis=(1, 2), keepdims=True), 1e-12), reach)
-    return path + _peak_offset(strength, path)
-
-
-def _strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.ndarray, "D W"]:
-    """Dynamic programming over columns: rows of neighbouring columns differ by at most `reach`."""
-    bscans, rows, columns = strength.shape
-    total = strength[:, :, 0]
-    came = np.zeros(strength.shape, int)
-    for w in range(1, columns):
-        padded = np.pad(total, ((0, 0), (reach, reach)), constant_values=-np.inf)
-        steps = np.stack([padded[:, k : k + rows] for k in range(2 * reach + 1)])
-        # A tiny price per row keeps the path straight where nothing is seen.
-        steps = steps - 1e-3 * np.abs(np.arange(-reach, reach + 1))[:, None, None]
-        came[:, :, w] = steps.argmax(axis=0) - reach
-        total = steps.max(axis=0) + strength[:, :, w]
-    path = np.empty((bscans, columns), int)
-    path[:, -1] = total.argmax(axis=1)
-    for w in range(columns - 1, 0, -1):
-        path[:, w - 1] = path[:, w] + came[np.arange(bscans), path[:, w], w]
-    return path
-
-
-def _peak_offset(strength: Float[np.ndarray, "D H W"], path: Int[np.ndarray, "D W"]) -> Float[np.ndarray, "D W"]:
-    """Where between rows the peak lies: the vertex of the parabola through three rows, within half a row."""
-    rows = np.clip(path, 1, strength.shape[1] - 2)[:, None, :]
-    above, here, below = (np.take_along_axis(strength, rows + k, axis=1)[:, 0] for k in (-1, 0, 1))
-    curvature = above - 2 * here + below
-    return np.clip(0.5 * (above - below) / np.where(curvature < 0, curvature, -np.inf), -0.5, 0.5)
-
-
-def _robust_fit(terms: Float[np.ndarray, "n p"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " p"]:
-    """Least squares re-weighted by Cauchy's 1 / (1 + (r / s)^2), s from the median absolute residual."""
-    weight = np.ones(len(values))
-    for _ in range(20):
-        root = np.sqrt(weight)
-        solution = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)[0]
-        residual = values - terms @ solution
-        scale = 2.385 * 1.4826 * np.median(np.abs(residual)) + 1e-6  # 95 % efficient for normal residuals
-        weight = 1.0 / (1.0 + (residual / scale) ** 2)
-    return solution
 
 
 def to_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -> Float[np.ndarray, "*grid"]:
