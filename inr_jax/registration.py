@@ -1,8 +1,8 @@
 """Axial motion between the B-scans of one scan, from the image alone: shift and tilt of each, in rows.
 
-First a line: the bright deep band (RPE) is traced in every B-scan, and one smooth surface is laid through all traces.
-Then the picture: B-scans flattened at that surface are matched to the mean of their neighbours, by Gauss-Newton on
-shift and tilt, so that every band helps and a trace that jumps between bands does not matter.
+First a line: the bright deep band (RPE) is traced in every B-scan, one smooth surface is laid through all traces, and
+what a trace departs from it starts the motion, however large. Then the picture: B-scans flattened at that surface are
+matched to the mean of their neighbours, by Gauss-Newton on shift and tilt, so that every band helps.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from inr_jax.scan import Scan
 
-BAND = 0.02  # mm, Gaussian sigma along depth
+BAND = 0.04  # mm, Gaussian sigma along depth: makes one band of EZ, IZ and RPE
 LATERAL = 0.09  # mm, Gaussian sigma along the A-scans
 STEEPEST = 0.35  # rise of the line over run, both in mm
 ABOVE, BELOW = 0.32, 0.05  # mm round the surface that are matched: the retina down to the RPE
 NEIGHBOURS = 0.29  # mm, Gaussian sigma across B-scans of the picture each is matched to
-SWEEPS = 8
+SWEEPS = 2  # more add the error of their neighbours
 Motion = tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]
 
 
@@ -45,12 +45,18 @@ def estimate_motion(scan: Scan) -> Motion:
     if bscans < 3 or enough.sum() < 3:
         return motion[0], motion[1]
     row = scan.spacing[1]
+    band = trace_band(scan.voxels, seen, scan.spacing)
+    surface = _surface(band, seen)
     strip = _Strip(
         bscans=ndimage.gaussian_filter(scan.voxels.astype(np.float32), (0, 1.0, 1.0)),
-        surface=_surface(trace_band(scan.voxels, seen, scan.spacing), seen),
+        surface=surface,
         depth=np.arange(-round(ABOVE / row), round(BELOW / row) + 1.0),
         weight=seen[:, None, :].astype(np.float32),
     )
+    line = np.stack([np.ones(seen.shape[1]), _unit(seen.shape[1])], -1)
+    for i in np.flatnonzero(enough):
+        motion[:, i] = _robust_fit(line[seen[i]], (band - surface)[i, seen[i]])
+    motion = _without_parabola(motion, enough)
     sigma = max(NEIGHBOURS / scan.spacing[0], 1.0)
     for _ in range(SWEEPS):
         motion = _without_parabola(motion + _gauss_newton(strip, motion, sigma), enough)
