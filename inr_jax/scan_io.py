@@ -152,3 +152,13 @@ def _write_image(
         # ITK's NIfTI writer does not say when the disk is full: read back what is there.
         if not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), array, equal_nan=True):
             raise OSError("what was written does not read back (no space left?)")
+
+
+def make_folder(path: Path) -> None:
+    """A folder to write into; InputError where it cannot be made or written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: expected a folder that can be made; found: {error.strerror}") from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: expected a writable folder; found one that is not")

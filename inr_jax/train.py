@@ -26,9 +26,6 @@ from inr_jax.types import Population
 log = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
-    """SIGTERM or SIGINT: the state was saved; the same command goes on from there."""
-
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
@@ -115,7 +112,7 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     """Learns a population: data from `config.data`, checkpoints and logs into `folder`, resumed if it holds any.
 
     Returns the folder. Raises InputError for bad data, an unknown name in the config, or a folder that holds another
-    training; Interrupted when asked to stop (the state is saved).
+    training; InterruptedError when asked to stop (the state is saved).
     """
     folder = Path(folder)
     stages = recipe.stages(config)
@@ -179,7 +176,7 @@ def _run_stage(
             if now % options.save_every == 0 or now == stage.end or stop.is_set():
                 _save(folder, state, stage, validate, writer, options.keep)
             if stop.is_set():
-                raise Interrupted(
+                raise InterruptedError(
                     f"{folder}: stopped and saved at step {now}; the same command goes on from there"
                 )
     return state

@@ -5,7 +5,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import runpy
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,21 @@ PACKAGES = (
 )
 # Keys that change how a training is run, not what it computes.
 FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep")
+
+
+def load_config(path: str | Path) -> ConfigDict:
+    """The config a script's `get_config()` returns. Scripts import each other as `configs.<name>`.
+
+    Raises InputError if there is no such script.
+    """
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise InputError(f"config: expected a script; found no file {path}")
+    sys.path.insert(0, str(path.parent.parent))
+    try:
+        return runpy.run_path(str(path))["get_config"]()
+    finally:
+        sys.path.pop(0)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -104,9 +121,7 @@ def git_state() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
-        "python": platform.python_version()
-    }
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def manifest(config: ConfigDict, train: Population, validation: Population) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""The demo: a few phantom eyes and a short training, about three minutes on two cores.
+
+    inr-jax demo
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.data.phantom_oct.people = (12, 3, 4)
+    config.data.phantom_oct.eyes = 1
+    config.model.width = 64
+    config.model.depth = 4
+    config.train.autodecoder.steps = 600
+    config.train.rule.steps = 40
+    config.train.joint.steps = 40
+    config.train.rule.points = config.train.rule.context = 1024
+    config.train.joint.points = config.train.joint.context = 1024
+    return config

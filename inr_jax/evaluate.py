@@ -1,0 +1,110 @@
+"""`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from inr_jax import baselines, data, metrics, report, scan_io, trained, workdir
+from inr_jax.baselines import Prediction
+from inr_jax.trained import Answers, Trained
+from inr_jax.types import Population
+
+
+class Evaluation(NamedTuple):
+    """All that was found: predictions by method, and one row per scan, method and kind of place."""
+
+    population: Population
+    predictions: dict[str, Prediction]
+    answers: dict[str, Answers]  # of the model's own methods
+    rows: list[dict[str, Any]]
+
+
+def score_all(
+    population: Population, predictions: dict[str, Prediction], seconds: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    """Rows of subject, person, method, kind and scores, against the truth where it is known."""
+    rows = []
+    for method, prediction in predictions.items():
+        for i, (name, person) in enumerate(zip(population.names, population.people, strict=True)):
+            scores = metrics.score(
+                None if prediction.intensity is None else prediction.intensity[i],
+                None if prediction.labels is None else prediction.labels[i],
+                *metrics.reference(population, i),
+                population.measured,
+                _scored(population, i),
+                population.classes,
+            )
+            facts = {"subject": name, "person": person, "method": method}
+            timing = {"seconds": seconds[method][i]} if method in seconds else {}
+            rows += [facts | row | timing for row in scores]
+    return rows
+
+
+def _scored(population: Population, i: int) -> np.ndarray:
+    """With a known truth every voxel is scored, also where the measurement has a hole."""
+    return np.ones_like(population.valid[i]) if population.truth is not None else population.valid[i]
+
+
+def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True) -> Evaluation:
+    """Adapts to every scan of a split, and scores it beside all baselines. quick: tune those on fewer scans."""
+    config = model.config.data
+    population = data.load(config, split)
+    own = {f"inr_jax, {model.config.adapt.steps} steps": False} | ({"inr_jax, fit": True} if fit else {})
+    answers = {
+        name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
+    }
+    others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
+    predictions = {name: Prediction(a.intensity, a.labels, "") for name, a in answers.items()} | others
+    rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})
+    return Evaluation(population, predictions, answers, rows)
+
+
+def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
+    return lambda items: tqdm(items, f"adapt: {name}", unit="scan")
+
+
+def evaluate(
+    folder: str | Path, output: str | Path, *, split: str = "test", quick: bool = False, fit: bool = True
+) -> Evaluation:
+    """Scores the best checkpoint of a training on a split; writes tables, volumes, modulations and report.html.
+
+    Raises InputError if there is no training in `folder`, or `output` cannot be written.
+    """
+    output = Path(output)
+    scan_io.make_folder(output)
+    model = trained.restore(folder)
+    found = assess(model, split, quick=quick, fit=fit)
+    report.write_csv(found.rows, output / "metrics.csv")
+    table = report.summarise(found.rows)
+    workdir.write_json(output / "summary.json", json.loads(report.to_json(table)))
+    first = next(iter(found.answers))
+    modulations = [adapted.modulation for adapted in found.answers[first].adapted]
+    trained.save_modulations(output / "modulations.npz", found.population.names, modulations)
+    for i in range(len(found.population.names)):
+        _write_scan(output, model, found, first, i)
+    report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
+    print(report.print_table(table))
+    print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
+    return found
+
+
+def _write_scan(output: Path, model: Trained, found: Evaluation, method: str, i: int) -> None:
+    """The model's volume and labels of one scan, and its rows. Images (2D) have no volume to write."""
+    population = found.population
+    name = population.names[i]
+    scan_io.make_folder(output / name)
+    report.write_csv([row for row in found.rows if row["subject"] == name], output / name / "metrics.csv")
+    if population.measured.ndim != 3:
+        return
+    spacing = tuple(float(s) for s in population.spacing[i])
+    frame = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    answer = found.answers[method]
+    scan_io.write_volume(output / name / "intensity.nii.gz", answer.intensity[i, ..., 0], spacing, *frame)
+    if answer.labels is not None:
+        scan_io.write_labels(
+            output / name / "segmentation.nii.gz", answer.labels[i], spacing, *frame, classes=model.classes
+        )

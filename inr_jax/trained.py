@@ -1,0 +1,125 @@
+"""A trained model and what it does with scans: `restore(workdir)`, then adapt, fit and ask."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from inr_jax import checkpoint, measurements, model, recipe, render, workdir
+from inr_jax.errors import InputError
+from inr_jax.model import Model, Signal
+from inr_jax.scan_io import replacing
+from inr_jax.types import MetaParams, Modulation, Params, Population
+
+
+class Adapted(NamedTuple):
+    """One scan's own field: weights (the shared ones where only the codes moved) and modulation."""
+
+    field: Params
+    modulation: Modulation
+
+
+class Answers(NamedTuple):
+    """What a model says of the N scans of a population."""
+
+    intensity: Float[np.ndarray, "N *grid C"]
+    labels: Int[np.ndarray, "N *grid"] | None
+    adapted: list[Adapted]
+    seconds: list[float]  # per scan, compilation apart
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as `restore` finds it. `classes` are the names of its labels; `half` its box in mm."""
+
+    config: ConfigDict
+    built: Model
+    params: MetaParams
+    signal: Signal
+    half: Float[np.ndarray, "k"]
+    classes: tuple[str, ...]
+    note: str  # of the training data: "phantom" ...
+
+    def check(self, population: Population) -> None:
+        """Raises InputError if the scans are not of the kind this model was trained for."""
+        found = Signal.of(population)
+        for name in ("dimensions", "channels", "slo"):
+            expected, given = getattr(self.signal, name), getattr(found, name)
+            if expected != given:
+                raise InputError(f"{population.names[0]}: {name}: the model expects {expected}; found {given}")
+
+
+def tuples(value: Any) -> Any:
+    """Lists (JSON's) as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {name: tuples(v) for name, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def restore(folder: str | Path, *, best: bool = True) -> Trained:
+    """The model of a training's folder: by default the checkpoint that validated best.
+
+    Raises InputError if the folder holds no training, or none of its checkpoints can be read.
+    """
+    folder = Path(folder)
+    config = ConfigDict(tuples(workdir.read_json(folder / workdir.CONFIG)))
+    facts = workdir.read_json(folder / workdir.MODEL)
+    signal = Signal(**facts["signal"])
+    built = model.build(config, signal)
+    like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
+    state, _ = checkpoint.restore(folder, like, best=best)
+    half = np.asarray(facts["half_extent_mm"], np.float32)
+    return Trained(config, built, state.params, signal, half, tuple(facts["classes"]), facts["note"])
+
+
+def adapt_population(
+    trained: Trained, population: Population, *, steps: int | None = None, fit: bool = False, progress: Any = iter
+) -> Answers:
+    """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
+
+    steps: learned steps, the trained number by default. fit: many Adam steps after them. progress: wraps the loop.
+    """
+    trained.check(population)
+    grid = population.measured.shape
+    data = measurements.to_device(population, trained.half)
+    pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
+    adapt = jax.jit(render.make_adapt(trained.config, trained.built, grid, pools.context, steps=steps))
+    refine = jax.jit(render.make_fit(trained.config, trained.built, grid, pools))
+    draw = render.make_render(trained.config, trained.built, grid)
+
+    def one(i: int) -> Adapted:
+        subject = jnp.int32(i)
+        modulation, _ = adapt(trained.params, data, subject)
+        if not fit:
+            return Adapted(trained.params.field, modulation)
+        field, modulation, _ = refine(trained.params, modulation, data, subject)
+        return Adapted(field, modulation)
+
+    jax.block_until_ready(one(0))  # compiles
+    adapted, seconds, intensity, labels = [], [], [], []
+    for i in progress(range(len(population.names))):
+        began = time.perf_counter()
+        adapted.append(jax.block_until_ready(one(i)))
+        seconds.append(time.perf_counter() - began)
+        values, classes = draw(*adapted[-1], data, jnp.int32(i))
+        intensity.append(np.clip(np.asarray(values), 0, 1))
+        labels.append(np.asarray(classes).astype(np.int32))
+    return Answers(np.stack(intensity), np.stack(labels) if trained.signal.classes else None, adapted, seconds)
+
+
+def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:
+    """Adapted modulations of N scans in one .npz: `names` [N], and each leaf [N, ...] under its path, like grid/level_0."""
+    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modulations)
+    flat = {
+        jax.tree_util.keystr(p, simple=True, separator="/"): leaf
+        for p, leaf in jax.tree_util.tree_leaves_with_path(stacked)
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, names=np.array(names), **flat)
