@@ -1,0 +1,197 @@
+"""What a user would do without us, from measured samples alone: interpolate, denoise, read an atlas.
+
+Rows called an oracle see what no user has (noise-free slices, true labels): limits, not competitors.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
+
+from inr_jax.denoising import FAMILIES, Tuned, denoise, tune_denoiser
+from inr_jax.interpolation import (
+    KINDS,
+    axis_masks,
+    fill_invalid,
+    interpolate,
+    measured_samples,
+    spread,
+)
+from inr_jax.types import Population
+
+LAYERED = 0.98  # share of the A-scans that a stack of layers must cross
+
+
+class Prediction(NamedTuple):
+    """What a baseline says of the N scans of a population; None where it says nothing."""
+
+    intensity: Float[np.ndarray, "N *grid C"] | None
+    labels: Int[np.ndarray, "N *grid"] | None
+    note: str  # its parameters, or why it says nothing
+
+
+def all_baselines(
+    train: Population, validation: Population, test: Population, quick: bool = False
+) -> dict[str, Prediction]:
+    """Every baseline's prediction of the test scans, by name; `quick` tunes the denoisers on fewer scans.
+
+    Intensities are clipped to [0, 1]. Names that begin with "oracle" see the truth of the measured slices.
+    """
+    out = {kind: Prediction(_interpolated(test, kind), None, "") for kind in KINDS}
+    out |= _denoised(validation, test, quick)
+    if train.labels is not None:
+        atlas = np.stack([mean_atlas(train, *place) for place in zip(test.spacing, test.offset, strict=True)])
+        out["mean atlas"] = Prediction(None, atlas, f"mode over {len(train.names)} training scans")
+    if test.truth is not None:
+        clean = np.stack([oracle_clean(truth, test.measured) for truth in test.truth])
+        out["oracle: linear of noise-free slices"] = Prediction(clean, None, "sees noise-free measured slices")
+    labels = test.labels if test.truth_labels is None else test.truth_labels
+    if labels is not None:
+        shapes = np.stack([oracle_labels(label, test.measured) for label in labels])
+        out["oracle: true neighbouring labels"] = Prediction(None, shapes, "sees true labels of measured slices")
+    return out
+
+
+def mean_atlas(
+    train: Population, spacing: Float[np.ndarray, "k"], offset: Float[np.ndarray, "k"]
+) -> Int[np.ndarray, "*grid"]:
+    """The most frequent label of the training scans at each place of a grid in the box.
+
+    The grid has the size of the training scans and `spacing` and `offset` in mm, as in Population. Each
+    training scan votes with its nearest voxel, edges repeated; invalid and unlabelled voxels have no vote;
+    the lower label wins a tie.
+    """
+    assert train.labels is not None, "an atlas needs labels"
+    grid = train.labels.shape[1:]
+    votes = np.zeros((len(train.classes), *grid), np.int32)
+    for labels, valid, own_spacing, own_offset in zip(
+        train.labels, train.valid, train.spacing, train.offset, strict=True
+    ):
+        at = np.ix_(*map(_nearest_voxels, grid, spacing, offset, own_spacing, own_offset))
+        vote = np.where(valid, labels, -1)[at]
+        for label in range(len(train.classes)):
+            votes[label] += vote == label
+    return votes.argmax(axis=0)
+
+
+def oracle_clean(
+    truth: Float[np.ndarray, "*grid C"], measured: Bool[np.ndarray, "*grid"]
+) -> Float[np.ndarray, "*grid C"]:
+    """Linear interpolation between noise-free measured samples: the limit of denoise-then-interpolate."""
+    return np.clip(interpolate(truth, measured, "linear"), 0, 1)
+
+
+def oracle_labels(labels: Int[np.ndarray, "*grid"], measured: Bool[np.ndarray, "*grid"]) -> Int[np.ndarray, "*grid"]:
+    """True labels of the measured slices, carried to the others.
+
+    A stack of layers (classes 1 .. K in this order down every A-scan) has its surfaces interpolated linearly.
+    Other classes have their signed distances within a slice interpolated (Raya and Udupa, IEEE TMI 9 (1990)
+    32); the largest positive one wins, over the layers too. Scattered samples: the nearest one's label.
+    """
+    masks = axis_masks(measured)
+    if masks is None:
+        return interpolate(labels[..., None].astype(np.float32), measured, "nearest")[..., 0].astype(labels.dtype)
+    samples = labels[np.ix_(*masks)]
+    out = np.zeros(labels.shape, labels.dtype)
+    layers = _stack_of_layers(samples) if labels.ndim == 3 and masks[1].all() else 0
+    if layers:
+        surfaces = _surfaces(samples, layers)
+        out = _between(spread(surfaces, (masks[0], masks[2]), "linear"), labels.shape[1]).astype(labels.dtype)
+    farthest = np.zeros(labels.shape)
+    for label in [c for c in np.unique(samples) if c > layers]:
+        inside = spread(_signed_distance(samples == label)[..., None], masks, "linear")[..., 0]
+        out = np.where(inside > farthest, label, out)
+        farthest = np.maximum(farthest, inside)
+    return out
+
+
+def _interpolated(test: Population, kind: str) -> Float[np.ndarray, "N *grid C"]:
+    masks = axis_masks(test.measured)
+    out = [
+        interpolate(intensity, test.measured & valid, kind)
+        if masks is None
+        else spread(measured_samples(intensity, valid, masks), masks, kind)
+        for intensity, valid in zip(test.intensity, test.valid, strict=True)
+    ]
+    return np.clip(np.stack(out), 0, 1)
+
+
+def _denoised(validation: Population, test: Population, quick: bool) -> dict[str, Prediction]:
+    """Each family of denoisers at its tuned parameters, then linear."""
+    names = {family: f"{family} + linear (tuned)" for family in FAMILIES}
+    masks = axis_masks(test.measured)
+    if masks is None:
+        return {name: Prediction(None, None, "not applicable to scattered samples") for name in names.values()}
+    tuned = tune_denoiser(validation, quick)
+    out = {}
+    for family, name in names.items():
+        scans = []
+        for intensity, valid in zip(test.intensity, test.valid, strict=True):
+            samples = measured_samples(intensity, valid, masks)
+            scans.append(np.clip(spread(denoise(samples, family, tuned.parameters[family]), masks, "linear"), 0, 1))
+        out[name] = Prediction(np.stack(scans), None, _note(tuned, family))
+    return out
+
+
+def _note(tuned: Tuned, family: str) -> str:
+    values = ", ".join(f"{name} {value:.3g}" for name, value in tuned.parameters[family].items())
+    best = "best of the denoisers; " if family == tuned.best else ""
+    return f"{best}{values}; validation {tuned.psnr[family]:.2f} dB"
+
+
+def _nearest_voxels(
+    size: int, spacing: float, offset: float, own_spacing: float, own_offset: float
+) -> Int[np.ndarray, "size"]:
+    """Of one axis: the index in a training scan nearest to each place of the asked grid."""
+    centre = (size - 1) / 2
+    place = (np.arange(size) - centre) * spacing + offset
+    return np.clip(np.rint((place - own_offset) / own_spacing + centre), 0, size - 1).astype(int)
+
+
+def _stack_of_layers(labels: Int[np.ndarray, "S H W"]) -> int:
+    """The largest K such that nearly every A-scan holds classes of 1 .. K, in order; 0 if there is none."""
+    layers = 0
+    for last in range(1, int(labels.max()) + 1):
+        layer = np.where((labels >= 1) & (labels <= last), labels, 0)
+        if (layer[layer > 0] < np.maximum.accumulate(layer, axis=1)[layer > 0]).any():
+            break
+        if layer.any(axis=1).mean() >= LAYERED:
+            layers = last
+    return layers
+
+
+def _surfaces(labels: Int[np.ndarray, "S H W"], layers: int) -> Float[np.ndarray, "S W edges"]:
+    """The upper edge of each of the classes 1 .. `layers` and the lower edge of the last, in rows.
+
+    A class that an A-scan lacks has its edge where the next begins; an A-scan without any takes its
+    neighbour's.
+    """
+    stack = np.where(labels <= layers, labels, 0)
+    bottom = labels.shape[1] - np.argmax(stack[:, ::-1] > 0, axis=1)
+    edges = []
+    for layer in range(1, layers + 1):
+        below = stack >= layer
+        edges.append(np.where(below.any(axis=1), below.argmax(axis=1), bottom))
+    crossed = np.asarray((stack > 0).any(axis=1))
+    return fill_invalid(np.stack([*edges, bottom], axis=-1).astype(np.float64), crossed)
+
+
+def _between(surfaces: Float[np.ndarray, "D W edges"], rows: int) -> Int[np.ndarray, "D rows W"]:
+    """Labels from edges: a voxel belongs to the last layer whose upper edge lies above its centre."""
+    centre = np.arange(rows)[None, :, None] + 0.5
+    above = [centre >= edge[:, None] for edge in np.moveaxis(surfaces, -1, 0)]
+    return np.where(above[-1], 0, np.sum(above[:-1], axis=0))
+
+
+def _signed_distance(mask: Bool[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+    """Pixels to the edge of the mask within its slice, positive inside; at most the slice's size."""
+    slices = mask if mask.ndim == 3 else mask[None]
+    size = max(slices.shape[1:])
+    out = np.full(slices.shape, -float(size))
+    for distance, inside in zip(out, slices, strict=True):
+        if inside.all():
+            distance[:] = size
+        elif inside.any():
+            distance[:] = distance_transform_edt(inside) - distance_transform_edt(~inside)
+    return out.reshape(mask.shape)
