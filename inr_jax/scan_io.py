@@ -1,6 +1,8 @@
 """Scan files in and out. No jax here, so that reading can run in a process of its own."""
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +51,10 @@ def read_image(path: Path) -> Scan:
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(f"{path}: expected one of {' '.join(IMAGE_SUFFIXES)} .npz, found {path.suffix or 'no suffix'}")
     try:
+        _check_complete(path)
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, EOFError, OSError, zlib.error) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         found = f"{image.GetDimension()} axes of {image.GetNumberOfComponentsPerPixel()} channels"
@@ -67,6 +70,20 @@ def read_image(path: Path) -> Scan:
         person=name,
     )
     return checked(scan, str(path))
+
+
+def _check_complete(path: Path) -> None:
+    """Raise EOFError, OSError or zlib.error for a NIfTI file cut short: ITK would read zeros without a word."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size = int(np.prod(reader.GetSize())) * int(reader.GetMetaData("bitpix")) // 8
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        found = sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+    if found < size:
+        raise EOFError(f"expected at least {size} bytes, found {found}")
 
 
 def read_labels(path: Path, scan: Scan, classes: int) -> Int[np.ndarray, "D H W"]:
