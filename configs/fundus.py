@@ -1,0 +1,24 @@
+"""Fundus photographs: adapt on every fourth pixel of each axis, answer all of them, with vessels.
+
+    inr-jax train --config=configs/fundus.py --workdir=runs/fundus --config.data.path=FOLDER
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.data.name = "fundus"
+    config.model.width = 128
+    config.model.modulation.axes = (0, 1)
+    config.model.modulation.grid.levels = ((8, 8, 16), (24, 24, 8))
+    config.hyper.omega_first = 20.0
+    config.hyper.omega_last = 30.0
+    config.hyper.segmentation = 0.05
+    config.adapt.points = 1024  # as many as the subgrid has
+    config.fit.points = 1024
+    config.train.autodecoder.points = 2048
+    config.train.rule.context = 1024
+    config.train.joint.context = 1024
+    config.train.validation_scans = 4
+    return config
