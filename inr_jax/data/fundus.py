@@ -84,7 +84,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _photograph(path: Path, size: Size) -> tuple[Float[np.ndarray, "H W C"], tuple[float, float]]:
-    """The resized image in [0, 1], and its spacing (rows, columns) in units of half a width."""
+    """The image in [0, 1], averaged over each new pixel, and its spacing in units of half a width."""
     image = util.img_as_float32(_read(path))
     image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[2] not in (1, 3):
@@ -93,11 +93,9 @@ def _photograph(path: Path, size: Size) -> tuple[Float[np.ndarray, "H W C"], tup
         raise InputError(f"{path}: expected an image of finite numbers, found NaN or one value everywhere")
     rows, columns = image.shape[:2]
     if rows < size[0] or columns < size[1]:
-        raise InputError(
-            f"{path}: expected at least {size[0]} x {size[1]} pixels (data.fundus.size), found {rows} x {columns}"
-        )
+        raise InputError(f"{path}: size: expected at least {size} (data.fundus.size), found {(rows, columns)}")
     pixel = 2.0 / columns
-    small = transform.resize(image, (*size, image.shape[2]), order=1, anti_aliasing=True)
+    small = transform.resize_local_mean(image, size, channel_axis=2)
     return np.clip(small, 0.0, 1.0).astype(np.float32), (pixel * rows / size[0], pixel * columns / size[1])
 
 
@@ -108,7 +106,7 @@ def _mask(path: Path, size: Size) -> Int[np.ndarray, "H W"]:
         raise InputError(
             f"{path}: expected a mask of two values, found shape {mask.shape}, {len(np.unique(mask))} values"
         )
-    return (transform.resize((mask > 0).astype(np.float32), size, order=1, anti_aliasing=True) >= 0.5).astype(np.int32)
+    return (transform.resize_local_mean((mask > 0).astype(np.float32), size) >= 0.5).astype(np.int32)
 
 
 def _mirrored(arrays: np.ndarray, mirror: list[bool]) -> np.ndarray:
