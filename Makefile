@@ -1,0 +1,50 @@
+# Every target sets up .venv by itself: Python 3.11 to 3.13 and make are all a machine needs.
+SHELL := /bin/sh
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Two test processes of one thread each: more of either were slower on two cores.
+WORKERS ?= 2
+TEST_ENV := OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $$XLA_FLAGS" JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/installed ## phantom eyes, training, adaptation, report: the whole of it in minutes
+	@$(BIN)/inr-jax demo
+
+test: lint ## ruff, mypy and the tests
+	@$(PYTEST)
+
+test-all: lint ## the same with the slow tests
+	@$(PYTEST) -m "slow or not slow"
+
+lint: .venv/installed-dev ## ruff and mypy alone
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+clean: ## remove .venv, caches and the demo's output
+	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are newer than pyproject.toml once its dependencies are installed.
+.venv/installed: pyproject.toml | .venv/created
+	@echo "installing inr_jax into .venv (some minutes the first time)"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/created
+	@echo "installing inr_jax and its test tools into .venv (some minutes the first time)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@ .venv/installed
+
+.venv/created:
+	@for python in python3.11 python3.12 python3.13 python3 python; do \
+	  $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	  $$python -m venv .venv && touch $@; exit; \
+	done; \
+	echo "make: expected Python 3.11, 3.12 or 3.13 with venv (Debian: apt-get install python3-venv); found none" >&2; exit 1
