@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Pre = tuple[Float[Array, "..."], ...]  # one array per branch
-Bound = Callable[
-    [int, bool, float | Array], float | Array
-]  # (fan-in, first layer?, omega) -> half-width of U(-b, b)
+Bound = Callable[[int, bool, float | Array], float | Array]  # (fan-in, first layer?, omega) -> half-width of U(-b, b)
 
 # pi in two float32 parts: `PI_HIGH` has few bits, so k * PI_HIGH is exact for |k| < 2^13
 PI_HIGH = 3.140625
@@ -108,10 +106,6 @@ def _inverse_root(fan_in: int, first: bool, omega: float | Array) -> float | Arr
     return fan_in**-0.5
 
 
-def _gaussian_weights(fan_in: int, first: bool, omega: float | Array) -> float | Array:
-    return jnp.sqrt(6 / fan_in) / omega
-
-
 def _finer_bias(fan_in: int, first: bool, omega: float | Array) -> float | Array:
     return 10.0 if first else fan_in**-0.5
 
@@ -129,6 +123,6 @@ ACTIVATIONS = {
     "sine": Activation(sine, 1, _siren_weights, _inverse_root),
     "wire": Activation(wire, 2, _siren_weights, _inverse_root),
     "finer": Activation(finer, 1, _siren_weights, _finer_bias),
-    "gaussian": Activation(gaussian, 1, _gaussian_weights, _inverse_root),
+    "gaussian": Activation(gaussian, 1, _inverse_root, _inverse_root),
     "relu": Activation(relu, 1, _inverse_root, _inverse_root),
 }
