@@ -112,9 +112,7 @@ def train() -> ConfigDict:
         dict(
             seed=0,
             stages=("autodecoder", "rule", "joint"),
-            autodecoder=dict(
-                steps=2000, subjects=8, points=1024, context=1024, rates=dict(field=1e-3, table=1e-2)
-            ),
+            autodecoder=dict(steps=2000, subjects=8, points=1024, context=1024, rates=dict(field=1e-3, table=1e-2)),
             rule=dict(steps=100, subjects=4, points=2048, context=2048, rates=dict(rule=0.05, start=1e-3)),
             joint=dict(
                 steps=400,

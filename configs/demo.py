@@ -1,6 +1,6 @@
 """The demo: a few phantom eyes and a short training, about three minutes on two cores.
 
-    inr-jax demo
+inr-jax demo
 """
 
 from configs import default

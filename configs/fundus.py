@@ -1,6 +1,6 @@
 """Fundus photographs: adapt on every fourth pixel of each axis, answer all of them, with vessels.
 
-    inr-jax train --config=configs/fundus.py --workdir=runs/fundus --config.data.path=FOLDER
+inr-jax train --config=configs/fundus.py --workdir=runs/fundus --config.data.path=FOLDER
 """
 
 from configs import default

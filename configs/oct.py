@@ -1,6 +1,6 @@
 """OCT: learn a population of phantom eyes, adapt to a new eye in five steps.
 
-    inr-jax train --config=configs/oct.py --workdir=runs/oct
+inr-jax train --config=configs/oct.py --workdir=runs/oct
 """
 
 from configs import default

@@ -1,6 +1,6 @@
 """Volumes: patches of slabs of one CT (within one subject), adapted on every second slice.
 
-    inr-jax train --config=configs/volumes.py --workdir=runs/volumes --config.data.path=FILE_OR_FOLDER
+inr-jax train --config=configs/volumes.py --workdir=runs/volumes --config.data.path=FILE_OR_FOLDER
 """
 
 from configs import default

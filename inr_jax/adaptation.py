@@ -30,12 +30,12 @@ class Rule(NamedTuple):
 
 def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
     """One step size per leaf: `step_size_weights` for the leaves of `weights`, `step_size` for all others."""
-    return {
-        part: jax.tree.map(
-            lambda _: hyper.step_size_weights if part == "weights" else hyper.step_size, leaves
-        )
-        for part, leaves in modulation.items()
-    }
+
+    def start(part: str, leaves: Params) -> Params:
+        size = hyper.step_size_weights if part == "weights" else hyper.step_size
+        return jax.tree.map(lambda _: size, leaves)
+
+    return {part: start(part, leaves) for part, leaves in modulation.items()}
 
 
 def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, per_step: bool) -> Params:
@@ -54,9 +54,7 @@ def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, p
     return jax.tree.map(log_rate, modulation, step_size_starts(modulation, hyper))
 
 
-def _gradient_step(
-    rule: Params, step: Array, gradient: Modulation, state: Any, modulation: Modulation
-) -> Any:
+def _gradient_step(rule: Params, step: Array, gradient: Modulation, state: Any, modulation: Modulation) -> Any:
     """m <- m - exp(log rate) g. Steps beyond those the rule was learned for use its last row."""
 
     def move(log_rate: Array, g: Array, m: Array) -> Array:
@@ -100,9 +98,7 @@ def adapt(
 
     modulation = start(params.start)
     carry = (modulation, rule.init(params.rule, modulation))
-    (modulation, _), losses = jax.lax.scan(
-        jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps)
-    )
+    (modulation, _), losses = jax.lax.scan(jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps))
     return modulation, losses
 
 
@@ -140,9 +136,7 @@ def fit(
     """
     unknown = set(moves) - {"modulation", "field"}
     if unknown or not moves:
-        raise InputError(
-            f"fit.moves: expected modulation and/or field; found {', '.join(moves) or 'nothing'}"
-        )
+        raise InputError(f"fit.moves: expected modulation and/or field; found {', '.join(moves) or 'nothing'}")
     origin = modulation
     whole = {"field": params.field, "modulation": modulation}
 
@@ -150,8 +144,7 @@ def fit(
         state = whole | moving
         value = loss(bind(state["field"], state["modulation"], hyper), batch, hyper)[0]
         squares = [
-            jnp.mean((a - b) ** 2)
-            for a, b in zip(*map(jax.tree.leaves, (state["modulation"], origin)), strict=True)
+            jnp.mean((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (state["modulation"], origin)), strict=True)
         ]
         return value + hyper.penalty * sum(squares) / max(len(squares), 1)
 

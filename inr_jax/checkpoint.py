@@ -48,9 +48,7 @@ def save(workdir: Path, state: Params, *, step: int, validation: float, keep: in
             # written by a run that was resumed from an older checkpoint because this one is damaged
             for old in [c.step for c in checkpointer.checkpoints if c.step >= step]:
                 checkpointer.delete(old)
-        checkpointer.save(
-            step, state, metrics={"validation": validation}, custom_metadata={"sha256": checksum(state)}
-        )
+        checkpointer.save(step, state, metrics={"validation": validation}, custom_metadata={"sha256": checksum(state)})
 
 
 def _steps(workdir: Path, *, best_first: bool) -> list[int]:

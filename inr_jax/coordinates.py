@@ -37,9 +37,7 @@ def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"
     return index * scale + shift
 
 
-def slo_to_pixel(
-    affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "k"]
-) -> Float[np.ndarray, "*N 2 3"]:
+def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "k"]) -> Float[np.ndarray, "*N 2 3"]:
     """An affine from en-face mm to SLO pixels, as one from the first and last coordinate of the box."""
     return np.asarray(affine * np.array([half[0], half[-1], 1.0]), np.float32)
 

@@ -76,9 +76,7 @@ def hash_cells(cells: Array, size: int) -> Array:
     return hashed % jnp.uint32(size)
 
 
-def _hash_level(
-    table: Float[Array, "t f"], unit: Float[Array, "*n k"], resolution: int
-) -> Float[Array, "*n f"]:
+def _hash_level(table: Float[Array, "t f"], unit: Float[Array, "*n k"], resolution: int) -> Float[Array, "*n f"]:
     """Multilinear interpolation of one level's table over the 2^k corners of the cell of `unit` in [0, 1]."""
     k = unit.shape[-1]
     place = unit * resolution
@@ -108,9 +106,7 @@ def hashgrid(
     """
     unit = jnp.clip(0.5 * (x + 1), 0.0, 1.0)
     resolutions = hashgrid_resolutions(levels, coarsest, finest)
-    return jnp.concatenate(
-        [_hash_level(params[f"table_{i}"], unit, r) for i, r in enumerate(resolutions)], -1
-    )
+    return jnp.concatenate([_hash_level(params[f"table_{i}"], unit, r) for i, r in enumerate(resolutions)], -1)
 
 
 ENCODINGS = {

@@ -28,9 +28,7 @@ def cross_entropy(
     return weighted_mean(-chosen, known)
 
 
-def soft_dice(
-    logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]
-) -> Float[Array, ""]:
+def soft_dice(logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
     """1 - mean over present classes > 0 of 2 sum(p t) / (sum p + sum t): Milletari et al., 3DV 2016."""
     classes = logits.shape[-1]
     known = (weights * (labels >= 0))[..., None]
@@ -61,9 +59,7 @@ def ssim(prediction: Float[Array, "H W"], target: Float[Array, "H W"]) -> Float[
     var_p = _blur(prediction**2, window) - mu_p**2
     var_t = _blur(target**2, window) - mu_t**2
     cov = _blur(prediction * target, window) - mu_p * mu_t
-    return (
-        (2 * mu_p * mu_t + c1) * (2 * cov + c2) / ((mu_p**2 + mu_t**2 + c1) * (var_p + var_t + c2))
-    ).mean()
+    return ((2 * mu_p * mu_t + c1) * (2 * cov + c2) / ((mu_p**2 + mu_t**2 + c1) * (var_p + var_t + c2))).mean()
 
 
 def combined(prediction: Float[Array, "H W"], target: Float[Array, "H W"]) -> Float[Array, ""]:

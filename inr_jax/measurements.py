@@ -31,9 +31,7 @@ def to_device(population: Population, half: Float[np.ndarray, "k"]) -> Measureme
         to_pixel = coordinates.slo_to_pixel(population.slo_affine, half)
         slo = Side(jnp.asarray(population.slo, jnp.float32), jnp.asarray(to_pixel))
     return Measurements(
-        intensity=jnp.asarray(
-            population.intensity.reshape(n, -1, population.intensity.shape[-1]), jnp.float32
-        ),
+        intensity=jnp.asarray(population.intensity.reshape(n, -1, population.intensity.shape[-1]), jnp.float32),
         labels=jnp.asarray(labels.reshape(n, -1), jnp.int8),
         valid=jnp.asarray(population.valid.reshape(n, -1)),
         scale=jnp.asarray(scale),

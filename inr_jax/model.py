@@ -47,9 +47,7 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
 
 
 def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], Values]]:
-    def bind(
-        field: Params, modulation: Modulation, side: Side | None, hyper: Hyper
-    ) -> Callable[[Coords], Values]:
+    def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
 
         def at(coords: Coords) -> Values:

@@ -6,7 +6,7 @@ change of its matrix. `weights`: a full change of the shared weights, leaf by le
 dict from kind to arrays. The network turns what is read here into shifts of its layers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ def zero_lowrank(*, rank: int, layers: int) -> Float[Array, "layers r"]:
     return jnp.zeros((layers, rank))
 
 
-ZEROS = {"vector": zero_vector, "grid": zero_grid, "lowrank": zero_lowrank}
+ZEROS: dict[str, Callable[..., Params]] = {"vector": zero_vector, "grid": zero_grid, "lowrank": zero_lowrank}
 
 
 def zero(parts: Sequence[str], options: Mapping[str, Mapping[str, Any]], *, layers: int) -> Modulation:

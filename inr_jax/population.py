@@ -43,11 +43,14 @@ PARTS = ("field", "start", "rule", "table")
 
 
 def outer_optimizer(clip: float) -> optax.GradientTransformation:
-    """Adam with a gradient clip of its own for every part. Rates are applied by `apply_gradients`: they are of `Hyper`."""
+    """Adam with a gradient clip of its own for every part; rates, numbers of `Hyper`, come in `apply_gradients`."""
     each = optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam())
+
+    def name(part: str, leaves: Params) -> Params:
+        return jax.tree.map(lambda _: part, leaves)
+
     return optax.multi_transform(
-        dict.fromkeys(PARTS, each),
-        lambda tree: {part: jax.tree.map(lambda _: part, tree[part]) for part in PARTS},
+        dict.fromkeys(PARTS, each), lambda tree: {part: name(part, tree[part]) for part in PARTS}
     )
 
 

@@ -43,9 +43,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         options = config.train[name]
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
-            raise InputError(
-                f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}"
-            )
+            raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
         first = result[-1].end if result else 0
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
         result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
@@ -63,9 +61,7 @@ def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
     ]
     first = stages(config)[0]
     params = model.init(key_field, first.hyper)
-    return _fresh_optimizer(
-        State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config, first
-    )
+    return _fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config, first)
 
 
 def _fresh_optimizer(state: State, config: ConfigDict, stage: Stage) -> State:
@@ -87,9 +83,7 @@ def subject_of(
     side = measurements.side_of(data, i)
 
     def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
-        return lambda key: measurements.draw(
-            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled
-        )
+        return lambda key: measurements.draw(data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled)
 
     return Subject(
         bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
@@ -190,9 +184,7 @@ def calibrate(
     @jax.jit
     def mean_loss(codes: Array, weights: Array) -> Array:
         params = state.params._replace(rule=rule(codes, weights))
-        return jax.vmap(loss, in_axes=(None, 0, 0))(population.as_parts(params, state.table), subjects, keys)[
-            0
-        ].mean()
+        return jax.vmap(loss, in_axes=(None, 0, 0))(population.as_parts(params, state.table), subjects, keys)[0].mean()
 
     def best(tried: tuple[float, ...], of: Callable[[float], Array]) -> float:
         return min(tried, key=lambda rate: float(np.nan_to_num(of(rate), nan=np.inf)))
@@ -200,8 +192,6 @@ def calibrate(
     still = 1e-12
     codes = best(TRIED, lambda rate: mean_loss(rate, still))
     weights = (
-        best((still, *TRIED_WEIGHTS), lambda rate: mean_loss(codes, rate))
-        if "weights" in state.params.rule
-        else still
+        best((still, *TRIED_WEIGHTS), lambda rate: mean_loss(codes, rate)) if "weights" in state.params.rule else still
     )
     return rule(jnp.float32(codes), jnp.float32(max(weights, TRIED_WEIGHTS[0])))

@@ -51,7 +51,7 @@ def make_adapt(
 def make_fit(
     config: ConfigDict, built: Model, grid: tuple[int, ...], pools: Pools
 ) -> Callable[..., tuple[Params, Modulation, Array]]:
-    """`fit(params, modulation, data, subject)`: Adam on the codes, then on the weights too, stopped on held-out A-scans.
+    """`fit(params, modulation, data, subject)`: Adam on the codes, then the weights too; stopped on held-out A-scans.
 
     Returns the field, the modulation and the steps each phase took until its best.
     """
@@ -84,9 +84,7 @@ def make_fit(
             )  # fmt: skip
 
         codes = {part: value for part, value in modulation.items() if part != "weights"}
-        field = modulations.add_weights(
-            params.field, modulation
-        )  # a subject's own weights, where the rule moved them
+        field = modulations.add_weights(params.field, modulation)  # a subject's own weights, where the rule moved them
         first = phase(field, codes, ("modulation",), options.rate, options.steps, config.train.seed + 4)
         if not options.weights_steps:
             return first.field, first.modulation, jnp.stack([first.steps, jnp.zeros_like(first.steps)])
@@ -116,9 +114,7 @@ def answer(
     return intensity.reshape(-1, intensity.shape[-1])[:n], labels.reshape(-1)[:n]
 
 
-def make_render(
-    config: ConfigDict, built: Model, grid: tuple[int, ...]
-) -> Callable[..., tuple[Array, Array]]:
+def make_render(config: ConfigDict, built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
     """`render(field, modulation, data, subject)`: intensity [*grid, C] and labels [*grid] of a whole scan."""
     hyper = hyper_of(config.hyper)
 

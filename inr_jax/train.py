@@ -26,7 +26,6 @@ from inr_jax.types import Population
 log = logging.getLogger(__name__)
 
 
-
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set, so that a step can end and be saved first."""
@@ -136,12 +135,8 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
             if int(state.step) >= stage.end:
                 continue
             if int(state.step) == stage.first:
-                state = recipe.enter(
-                    config, stage, before, state, built, device_data, pools, population.measured.shape
-                )
-            state = _run_stage(
-                config, folder, stage, state, built, device_data, pools, validate, writer, stop
-            )
+                state = recipe.enter(config, stage, before, state, built, device_data, pools, population.measured.shape)
+            state = _run_stage(config, folder, stage, state, built, device_data, pools, validate, writer, stop)
     return folder
 
 
@@ -160,9 +155,7 @@ def _run_stage(
     )
     with bar:
         while (step := int(state.step)) < stage.end:
-            due = min(
-                _next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every)
-            )
+            due = min(_next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every))
             count = min(due, stage.end) - step
             began = time.perf_counter()
             state, metrics = run(state, device_data, jnp.int32(count))

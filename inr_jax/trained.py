@@ -115,11 +115,9 @@ def adapt_population(
 
 
 def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:
-    """Adapted modulations of N scans in one .npz: `names` [N], and each leaf [N, ...] under its path, like grid/level_0."""
+    """Adapted modulations of N scans in one .npz: `names` [N], and each leaf [N, ...] by its path: grid/level_0."""
     stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modulations)
-    flat = {
-        jax.tree_util.keystr(p, simple=True, separator="/"): leaf
-        for p, leaf in jax.tree_util.tree_leaves_with_path(stacked)
-    }
+    leaves = jax.tree_util.tree_leaves_with_path(stacked)
+    flat = {jax.tree_util.keystr(place, simple=True, separator="/"): leaf for place, leaf in leaves}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, names=np.array(names), **flat)

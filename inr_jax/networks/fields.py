@@ -10,7 +10,7 @@ functa, Dupont et al. 2022.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -74,9 +74,7 @@ class Layer(nn.Module):
             shift += code @ self.param(f"code_{i}", uniform(bound), (code.shape[-1], self.width))
         if factor is not None:
             down = self.param("low_in", uniform(x.shape[-1] ** -0.5), (x.shape[-1], factor.shape[-1]))
-            up = self.param(
-                "low_out", uniform(factor.shape[-1] ** -0.5 / omega), (factor.shape[-1], self.width)
-            )
+            up = self.param("low_out", uniform(factor.shape[-1] ** -0.5 / omega), (factor.shape[-1], self.width))
             shift += ((x @ down) * factor) @ up
         return shift
 
@@ -147,7 +145,8 @@ def field(
     """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
 
     heads: name -> channels; `intensity` answers around 0.5, `segmentation` gives logits. inputs_everywhere: the
-    encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid modulation (modulations.read_grid).
+    encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid
+    modulation (modulations.read_grid).
     Raises InputError for an activation, an encoding or a way to read that does not exist.
     """
     for key, value, known in (
@@ -163,13 +162,12 @@ def field(
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:
-        return network.init(key, jnp.zeros((1, dimensions + sides)), modulation, omegas(hyper, depth))[
-            "params"
-        ]
+        return network.init(key, jnp.zeros((1, dimensions + sides)), modulation, omegas(hyper, depth))["params"]
 
     def apply(params: Params, modulation: Modulation, inputs: Array, hyper: Hyper) -> Values:
         params = add_weights(params, modulation)
         codes = {part: value for part, value in modulation.items() if part != "weights"}
-        return network.apply({"params": params}, inputs, codes, omegas(hyper, depth))
+        values = network.apply({"params": params}, inputs, codes, omegas(hyper, depth))
+        return cast(Values, values)
 
     return init, apply
