@@ -1,6 +1,6 @@
-"""What a user would do without us, from measured samples alone: interpolate, denoise, read an atlas.
+"""What a user would do without a model, from measured samples alone: interpolate, denoise, read an atlas.
 
-Rows called an oracle see what no user has (noise-free slices, true labels): limits, not competitors.
+Rows called an oracle see what no user has (noise-free slices, true labels): yardsticks, not competitors.
 """
 
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def mean_atlas(
 def oracle_clean(
     truth: Float[np.ndarray, "*grid C"], measured: Bool[np.ndarray, "*grid"]
 ) -> Float[np.ndarray, "*grid C"]:
-    """Linear interpolation between noise-free measured samples: the limit of denoise-then-interpolate."""
+    """Linear interpolation between noise-free measured samples: what perfect denoising would give."""
     return np.clip(interpolate(truth, measured, "linear"), 0, 1)
 
 

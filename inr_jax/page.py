@@ -1,0 +1,161 @@
+"""A report as one HTML file that needs nothing else: styles and figures inline, no scripts, no network."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from inr_jax import tables
+from inr_jax.figures import DPI
+from inr_jax.scan_io import replacing
+from inr_jax.tables import METRICS, Line, Table
+
+CSS_DPI = 96  # of a browser, where a figure is to have the size it was laid out in
+DISCLAIMER = "For research use, not for diagnosis."
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser, too, fetches nothing
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.5rem 4rem; color: #1b1b1b; background: #fff;
+  font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
+.lead { font-size: 1.08rem; margin: .2rem 0 1rem; }
+.disclaimer { display: inline-block; margin: 0 0 1.2rem; padding: .3rem .8rem; background: #fff3cd;
+  border-left: .3rem solid #b35c00; font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0; }
+dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; }
+caption { text-align: left; color: #555; padding: .2rem 0 .5rem; }
+th, td { padding: .32rem .45rem; text-align: right; white-space: nowrap; }
+th:first-child { text-align: left; font-weight: 500; }
+thead th { border-bottom: 1px solid #999; } thead tr:first-child th { border-bottom: 0; text-align: center; }
+tbody tr:nth-child(even) { background: #f6f7f9; }
+td.best { font-weight: 700; color: #00568a; }
+.first { border-left: 1px solid #ccc; }
+tr.oracle th, tr.oracle td { color: #5f5f5f; font-style: italic; }
+tr.oracle th::after { content: " \\2020"; font-style: normal; }
+tbody tr.oracle.start > * { border-top: 2px solid #999; }
+figure { margin: 1.2rem 0 2rem; } figure img { max-width: 100%; height: auto; }
+figcaption { color: #444; font-size: .93rem; max-width: 60rem; }
+ul { padding-left: 1.2rem; } footer { margin-top: 3rem; color: #555; font-size: .9rem; }
+"""
+
+
+class Picture(NamedTuple):
+    """A figure of a report: what it is called, what it shows to who cannot see it, what it says."""
+
+    png: bytes
+    title: str
+    alt: str
+    caption: str
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    facts: Mapping[str, str],
+    scores: Mapping[str, Table],
+    figures: Sequence[Picture],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the page, complete or not at all: `scores` by their heading, then figures, then notes on the methods."""
+    body = "\n".join(
+        [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="lead">{escape(lead)}</p>',
+            f'<p class="disclaimer">{DISCLAIMER}</p>',
+            _definitions(facts),
+            *(f"<h2>{escape(name)}</h2>\n{_score_table(table)}" for name, table in scores.items()),
+            *map(_figure, figures),
+            f"<h2>Methods</h2>\n{_definitions(notes)}" if notes else "",
+        ]
+    )
+    page = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+<footer>Written by inr_jax. {DISCLAIMER}</footer>
+</body>
+</html>
+"""
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _definitions(facts: Mapping[str, str]) -> str:
+    items = [f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()]
+    return "<dl>\n" + "\n".join(items) + "\n</dl>"
+
+
+def _figure(picture: Picture) -> str:
+    data = b64encode(picture.png).decode()
+    pixels = int.from_bytes(picture.png[16:20])  # the width in a PNG's header
+    return (
+        f"<h2>{escape(picture.title)}</h2>\n<figure>\n"
+        f'<img alt="{escape(picture.alt)}" width="{pixels * CSS_DPI // DPI}" src="data:image/png;base64,{data}">\n'
+        f"<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
+    )
+
+
+def _score_table(table: Table) -> str:
+    """Methods as rows, metrics under kinds as columns; the best of a column in bold, oracles apart at the end."""
+    kinds = tables.kinds(table)
+    columns = [(kind, metric) for kind in kinds for metric in tables.shown_metrics(table)]
+    # the time is of a scan, whatever the kind: told once
+    columns = [
+        (kind, metric)
+        for kind, metric in columns
+        if any(line.kind == kind and line.scores[metric].people for line in table)
+        and (metric != "seconds" or kind == kinds[-1])
+    ]
+    lines = {(line.method, line.kind): line for line in table}
+    methods = list(dict.fromkeys(line.method for line in table))
+    oracles = [method for method in methods if method.startswith(tables.ORACLE)]
+    first = {(kind, next(metric for k, metric in columns if k == kind)) for kind in kinds if kind in dict(columns)}
+    groups = "".join(
+        f'<th scope="colgroup" class="first" colspan="{sum(k == kind for k, _ in columns)}">{escape(kind)}</th>'
+        for kind in kinds
+        if kind in dict(columns)
+    )
+    heads = "".join(
+        f'<th scope="col"{_class("first" if c in first else "")}>{escape(METRICS[c[1]].title)}</th>' for c in columns
+    )
+    rows = []
+    for method in methods:
+        names = ("oracle" if method in oracles else "") + (" start" if oracles[:1] == [method] else "")
+        cells = "".join(_cell(table, lines.get((method, c[0])), c[1], c in first) for c in columns)
+        rows.append(f'<tr{_class(names)}><th scope="row">{escape(method)}</th>{cells}</tr>')
+    people = max(summary.people for line in table for summary in line.scores.values())
+    oracle = " † An oracle sees the truth of the measured slices: no competitor." if oracles else ""
+    caption = f"Mean ± standard deviation over {people} people (a person's eyes averaged first). Best in bold.{oracle}"
+    return (
+        f'<div class="scroll"><table>\n<caption>{caption}</caption>\n'
+        f'<thead><tr><td></td>{groups}</tr>\n<tr><th scope="col">Method</th>{heads}</tr></thead>\n'
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div>"
+    )
+
+
+def _cell(table: Table, line: Line | None, metric: str, first: bool) -> str:
+    if line is None:
+        return f"<td{_class('first' if first else '')}></td>"
+    is_best = not line.oracle and line.scores[metric].mean == tables.best(table, line.kind, metric)
+    names = " ".join([*(["first"] if first else []), *(["best"] if is_best else [])])
+    return f"<td{_class(names)}>{escape(tables.text_of(line.scores[metric], metric))}</td>"
+
+
+def _class(names: str) -> str:
+    return f' class="{names.strip()}"' if names.strip() else ""

@@ -1,0 +1,276 @@
+"""What commands show: the report of an evaluation and of one adapted scan, tables included."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from inr_jax import figures
+from inr_jax.page import Picture, write_report
+from inr_jax.scan import Scan
+from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, to_json, write_csv
+from inr_jax.trained import Trained
+from inr_jax.types import Population
+
+if TYPE_CHECKING:
+    import inr_jax.evaluate
+    import inr_jax.new_scan
+
+__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "to_json", "write_csv"]
+
+OCT = ("phantom_oct", "interp_oct")
+PREDICTED = ("interpolated", "all")  # the kinds that tell how well what was not measured is predicted
+
+
+def evaluation_report(
+    path: Path,
+    model: Trained,
+    found: "inr_jax.evaluate.Evaluation",
+    table: Table,
+    *,
+    log: Path,
+    split: str,
+) -> None:
+    """The page of `inr-jax evaluate`: scores of all methods, an example of median quality, maps, training."""
+    population = found.population
+    own = list(found.answers)
+    kind = next(kind for kind in PREDICTED if any(line.kind == kind for line in table))
+    example = _median_scan(found, own[0], kind)
+    show = _volume_example if population.measured.ndim == 3 else _image_example
+    pictures = [_score_dots(found, own, kind), show(found, own, example)]
+    if population.measured.ndim == 3 and population.labels is not None and model.config.data.name in OCT:
+        pictures.append(_thickness_maps(found, own[0], example))
+    write_report(
+        path,
+        title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
+        lead=f"{len(population.names)} scans of {len(set(population.people))} people the model never saw, each adapted"
+        " to its measured places and scored beside what can be done without a model.",
+        facts=_facts(model, population, split),
+        scores={"Scores": table},
+        figures=pictures + _training_curve(log),
+        notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
+    )
+
+
+def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> None:
+    """The page of `inr-jax adapt`: a scan's own B-scans, the model's answer, labels and thickness."""
+    score = next(row for row in rendered.rows if row["kind"] == "fitted")
+    depth, height, width = scan.voxels.shape
+    facts = {
+        "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
+        "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
+        "Rendered": f"{len(rendered.bscan_index)} B-scans",
+        "Adaptation": f"{score['seconds']:.2f} s",
+        "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
+    }
+    facts |= {f"Remark {i}": remark for i, remark in enumerate(rendered.remarks, start=1)}
+    pictures = [_scan_example(scan, rendered, model.classes), _reslice(scan, rendered)]
+    if rendered.labels is not None and model.config.data.name in OCT:
+        pictures.append(_scan_thickness(scan, rendered.labels, rendered.bscan_index))
+    write_report(
+        path,
+        title=f"{scan.name}: adapted scan",
+        lead="What was measured, and what the model answers at and between the measured B-scans.",
+        facts=facts,
+        scores={},
+        figures=pictures,
+    )
+
+
+def _noted(note: str) -> str:
+    return f" ({note})" if note else ""
+
+
+def _facts(model: Trained, population: Population, split: str) -> dict[str, str]:
+    spacing = " x ".join(f"{s * 1000:.4g}" for s in population.spacing.mean(axis=0))
+    truth = "noise-free and motion-free truth" if population.truth is not None else "the measured intensities"
+    return {
+        "Data": f"{model.config.data.name}, {split} split{_noted(population.note)}",
+        "Grid": " x ".join(map(str, population.measured.shape)) + f" at {spacing} µm",
+        "Measured": f"{population.measured.mean():.0%} of the places",
+        "Scored against": truth,
+        "Adaptation": f"{model.config.adapt.steps} learned steps",
+        "Time": "of adapting one scan, compilation apart",
+    }
+
+
+def _median_scan(found: "inr_jax.evaluate.Evaluation", method: str, kind: str) -> int:
+    """The scan whose PSNR is the median: neither the best nor the worst is shown."""
+    scores = {row["subject"]: row["psnr"] for row in found.rows if row["method"] == method and row["kind"] == kind}
+    ordered = sorted(scores, key=scores.__getitem__)
+    return found.population.names.index(ordered[(len(ordered) - 1) // 2])
+
+
+def _best_denoiser(found: "inr_jax.evaluate.Evaluation") -> list[str]:
+    return [name for name, prediction in found.predictions.items() if prediction.note.startswith("best of")]
+
+
+def _score_dots(found: "inr_jax.evaluate.Evaluation", own: list[str], kind: str) -> Picture:
+    panels = {}
+    for metric in ("psnr", "dice"):
+        values = {
+            name: list(
+                per_person((r for r in found.rows if r["method"] == name and r["kind"] == kind), metric).values()
+            )
+            for name in found.predictions
+        }
+        if any(map(len, values.values())):
+            panels[f"{METRICS[metric].title}, {kind}"] = values
+    figure = figures.dots(panels, title="Every person, and mean ± SD", marked=own)
+    return Picture(
+        figures.png(figure),
+        "Scores by person",
+        "Dots of each person's scores by method; the numbers are in the table above.",
+        "Blue: this model. Orange: without a model. Hollow: oracles. One dot is one person.",
+    )
+
+
+def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int) -> Picture:
+    """The middle unmeasured B-scan of scan i, by every method that matters."""
+    population = found.population
+    fitted = np.asarray(population.measured.all(axis=(1, 2)))
+    between = np.flatnonzero(~fitted)
+    place = int(between[len(between) // 2]) if len(between) else len(fitted) // 2
+    nearest = int(np.flatnonzero(fitted)[np.abs(np.flatnonzero(fitted) - place).argmin()])
+    truth = "truth" if population.truth is not None else "as measured"
+    reference = population.intensity if population.truth is None else population.truth
+    images = {truth: reference[i, place, ..., 0], "nearest measured B-scan": population.intensity[i, nearest, ..., 0]}
+    for name in ["linear", *_best_denoiser(found), *own]:
+        intensity = found.predictions[name].intensity
+        if intensity is not None:
+            images[name] = intensity[i, place, ..., 0]
+    labels = _example_labels(found, own[0], (i, place))
+    figure = figures.bscan_panel(
+        images,
+        spacing=(float(population.spacing[i, 1]), float(population.spacing[i, 2])),
+        title=f"{population.names[i]}: B-scan {place}, between measured ones",
+        labels=labels,
+        classes=population.classes,
+        difference=(own[0], truth),
+    )
+    return Picture(
+        figures.png(figure),
+        "An example of median quality",
+        f"Panels of one B-scan: {', '.join([*images, *labels, 'difference'])}.",
+        "Outlines are the borders of the labels, one colour per class. In the difference, red is too bright.",
+    )
+
+
+def _example_labels(found: "inr_jax.evaluate.Evaluation", own: str, where: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """True and predicted labels at scan and B-scan (or scan alone), where there are any."""
+    population = found.population
+    truth = population.labels if population.truth_labels is None else population.truth_labels
+    predicted = found.predictions[own].labels
+    if truth is None or predicted is None:
+        return {}
+    return {"true labels": truth[where], f"labels: {own}": predicted[where]}
+
+
+def _image_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int) -> Picture:
+    population = found.population
+    reference = population.intensity if population.truth is None else population.truth
+    images = {"truth": reference[i], "measured": np.where(population.measured[..., None], population.intensity[i], 0.0)}
+    for name in ["nearest", "cubic", *own]:
+        intensity = found.predictions[name].intensity
+        if intensity is not None:
+            images[name] = intensity[i]
+    labels = _example_labels(found, own[0], (i,))
+    figure = figures.image_panel(images, title=population.names[i], labels=labels, classes=population.classes)
+    return Picture(
+        figures.png(figure),
+        "An example of median quality",
+        f"Panels of one image: {', '.join([*images, *labels])}.",
+        "The measured pixels are shown on black. Outlines are the borders of the labels.",
+    )
+
+
+def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> Picture:
+    population = found.population
+    labels = _example_labels(found, own, (i,))
+    atlas = found.predictions["mean atlas"].labels
+    if atlas is not None:
+        labels["mean atlas"] = atlas[i]
+    retina, row = range(1, len(population.classes)), float(population.spacing[i, 1])
+    figure = figures.en_face_maps(
+        {name: figures.thickness(value, retina, row) for name, value in labels.items()},
+        spacing=(float(population.spacing[i, 0]), float(population.spacing[i, 2])),
+        measured=np.asarray(population.measured.all(axis=(1, 2))),
+        title=f"{population.names[i]}: thickness of all labelled layers",
+        quantity="thickness (µm)",
+    )
+    return Picture(
+        figures.png(figure),
+        "Thickness",
+        "Maps of the thickness of all labelled layers from the true and from the predicted labels.",
+        "Ticks at the right edge mark the measured B-scans.",
+    )
+
+
+def _training_curve(log: Path) -> list[Picture]:
+    """PSNR over training from the log's lines; nothing where there is no log."""
+    if not log.is_file():
+        return []
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    series = {}
+    for key, name in (("psnr", "training"), ("validation_psnr", "validation")):
+        points = [(record["step"], record[key]) for record in records if key in record]
+        if points:
+            series[name] = ([step for step, _ in points], [value for _, value in points])
+    figure = figures.curves(series, x_name="update", y_name="PSNR (dB)", title="Training")
+    alt = "Lines of PSNR over the updates of training."
+    return [Picture(figures.png(figure), "Training", alt, "Validation: after adaptation to people not learned from.")]
+
+
+def _scan_example(scan: Scan, rendered: "inr_jax.new_scan.Rendered", classes: tuple[str, ...]) -> Picture:
+    """The middle B-scan of a scan, what is rendered nearest to it, and the rendered one that follows."""
+    middle = scan.voxels.shape[0] // 2
+    near = int(np.abs(rendered.bscan_index - middle).argmin())
+    images = {f"measured B-scan {middle}": scan.voxels[middle]}
+    labels = {}
+    for at in range(near, min(near + 2, len(rendered.bscan_index))):
+        name = f"model, B-scan {rendered.bscan_index[at]:.2f}"
+        images[name] = rendered.intensity[at]
+        if rendered.labels is not None:
+            images[f"labels: {name}"] = rendered.intensity[at]
+            labels[f"labels: {name}"] = rendered.labels[at]
+    figure = figures.bscan_panel(
+        images, spacing=scan.spacing[1:], title=scan.name, labels=labels, classes=classes if labels else ()
+    )
+    alt = f"Panels of B-scans: {', '.join(images)}."
+    return Picture(figures.png(figure), "B-scans", alt, "Fractions count from one measured B-scan to the next.")
+
+
+def _reslice(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Picture:
+    """The middle A-scan of every B-scan: measured (the nearest B-scan repeated) and rendered."""
+    column = scan.voxels.shape[2] // 2
+    images = {
+        "measured, nearest B-scan": scan.voxels[np.rint(rendered.bscan_index).astype(int), :, column].T,
+        "model": rendered.intensity[:, :, column].T,
+    }
+    figure = figures.bscan_panel(
+        images,
+        spacing=(scan.spacing[1], _step(scan, rendered.bscan_index)),
+        title=f"A cut across the B-scans, at A-scan {column}",
+        across="B-scan position (mm)",
+    )
+    alt = "The same cut across the B-scans in the measurement and in the model."
+    return Picture(figures.png(figure), "Across the B-scans", alt, "The measurement repeats its nearest B-scan.")
+
+
+def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
+    """mm between rendered B-scans."""
+    return scan.spacing[0] * (float(index[1] - index[0]) if len(index) > 1 else 1.0)
+
+
+def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
+    figure = figures.en_face_maps(
+        {"model": figures.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
+        spacing=(_step(scan, index), scan.spacing[2]),
+        measured=np.isclose(index, np.rint(index)),
+        title=f"{scan.name}: thickness of all labelled layers",
+        quantity="thickness (µm)",
+    )
+    alt = "Map of the thickness of all labelled layers."
+    return Picture(figures.png(figure), "Thickness", alt, "Ticks at the right edge mark measured B-scans.")

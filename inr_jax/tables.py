@@ -1,0 +1,156 @@
+"""Scores as tables: mean and spread over people, for the terminal, as CSV and as JSON."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inr_jax.scan_io import replacing
+
+Row = Mapping[str, Any]
+ORACLE = "oracle"
+
+
+class Metric(NamedTuple):
+    """How a score is written."""
+
+    title: str  # with its unit
+    digits: int
+    larger_is_better: bool
+
+
+METRICS = {
+    "psnr": Metric("PSNR (dB)", 2, True),
+    "ssim": Metric("SSIM", 3, True),
+    "dice": Metric("Dice", 3, True),
+    "seconds": Metric("Time (s)", 2, False),
+}
+
+
+class Summary(NamedTuple):
+    """Mean and standard deviation over people; nan where undefined."""
+
+    mean: float
+    sd: float
+    people: int
+
+
+class Line(NamedTuple):
+    """A method on one kind of places; an oracle sees what no user has."""
+
+    method: str
+    kind: str
+    scores: dict[str, Summary]  # by the keys of METRICS
+
+    @property
+    def oracle(self) -> bool:
+        return self.method.startswith(ORACLE)
+
+
+Table = list[Line]
+
+
+def per_person(rows: Iterable[Row], metric: str) -> dict[str, float]:
+    """Each person's mean of what is defined: two eyes of a person are not two people. Without any: left out."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        value = row.get(metric, math.nan)
+        if not math.isnan(value):
+            values.setdefault(row["person"], []).append(value)
+    return {person: float(np.mean(found)) for person, found in values.items()}
+
+
+def summarise(rows: Sequence[Row]) -> Table:
+    """One line per method and kind of the rows (person, method, kind, scores), in their order, oracles last."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["kind"]), []).append(row)
+    lines = [
+        Line(method, kind, {metric: _summary(per_person(group, metric)) for metric in METRICS})
+        for (method, kind), group in groups.items()
+    ]
+    return sorted(lines, key=lambda line: line.oracle)
+
+
+def _summary(people: dict[str, float]) -> Summary:
+    values = np.array(list(people.values()))
+    mean = float(values.mean()) if len(values) else math.nan
+    sd = float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else math.nan
+    return Summary(mean, sd, len(values))
+
+
+def kinds(table: Table) -> list[str]:
+    """The kinds of a table, each once."""
+    return list(dict.fromkeys(line.kind for line in table))
+
+
+def shown_metrics(table: Table) -> list[str]:
+    """The metrics that some line has."""
+    return [metric for metric in METRICS if any(line.scores[metric].people for line in table)]
+
+
+def best(table: Table, kind: str, metric: str) -> float:
+    """The best mean of a kind among the methods that are no oracles; nan if there is none."""
+    means = [line.scores[metric].mean for line in table if line.kind == kind and not line.oracle]
+    defined = [mean for mean in means if not math.isnan(mean)]
+    pick = max if METRICS[metric].larger_is_better else min
+    return pick(defined) if defined else math.nan
+
+
+def text_of(summary: Summary, metric: str) -> str:
+    """mean ± SD; "exact" where the error is 0 and PSNR infinite; "–" where nothing is defined."""
+    digits = METRICS[metric].digits
+    if math.isnan(summary.mean):
+        return "–"
+    if math.isinf(summary.mean):
+        return "exact"
+    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{spread}"
+
+
+def print_table(table: Table) -> str:
+    """The table in columns of one width, a block per kind; * marks the best of a column, oracles apart."""
+    metrics = shown_metrics(table)
+    width = max(len(line.method) for line in table) + 2
+    blocks = []
+    for kind in kinds(table):
+        header = f"{kind:{width}}" + "".join(f"{METRICS[metric].title:>18}" for metric in metrics)
+        block = [header, "-" * len(header)]
+        for line in (line for line in table if line.kind == kind):
+            cells = [_marked(table, line, metric) for metric in metrics]
+            block.append(f"{line.method:{width}}" + "".join(f"{cell:>18}" for cell in cells))
+        blocks.append("\n".join(block))
+    people = max(summary.people for line in table for summary in line.scores.values())
+    return "\n\n".join(blocks) + f"\n\nmean ± SD over {people} people; * best, oracles apart"
+
+
+def _marked(table: Table, line: Line, metric: str) -> str:
+    is_best = not line.oracle and line.scores[metric].mean == best(table, line.kind, metric)
+    return text_of(line.scores[metric], metric) + (" *" if is_best else "  ")
+
+
+def to_json(table: Table) -> str:
+    """A list of {method, kind, <metric>: {mean, sd, people}}; null where a number is undefined or infinite."""
+    lines = [
+        {"method": line.method, "kind": line.kind}
+        | {metric: {k: _finite(v) for k, v in s._asdict().items()} for metric, s in line.scores.items()}
+        for line in table
+    ]
+    return json.dumps(lines, indent=1, allow_nan=False)
+
+
+def _finite(value: float | int) -> float | int | None:
+    return value if math.isfinite(value) else None
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Rows under the names of all their keys; what a row lacks, and nan, is left empty. Complete or not at all."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in rows)
