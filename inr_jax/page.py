@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from inr_jax import tables
 from inr_jax.figures import DPI
-from inr_jax.scan_io import replacing
+from inr_jax.scan_io import make_folder, replacing
 from inr_jax.tables import METRICS, Line, Table
 
 CSS_DPI = 96  # of a browser, where a figure is to have the size it was laid out in
@@ -50,6 +50,14 @@ class Picture(NamedTuple):
     title: str
     alt: str
     caption: str
+
+
+def save_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Each picture of a report as a file of its own, named by its title: for papers and slides."""
+    make_folder(folder)
+    for picture in pictures:
+        with replacing(folder / f"{picture.title.lower().replace(' ', '_')}.png") as temporary:
+            temporary.write_bytes(picture.png)
 
 
 def write_report(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from inr_jax import figures
-from inr_jax.page import Picture, write_report
+from inr_jax.page import Picture, save_pictures, write_report
 from inr_jax.scan import Scan
 from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, to_json, write_csv
 from inr_jax.trained import Trained
@@ -33,7 +33,10 @@ def evaluation_report(
     log: Path,
     split: str,
 ) -> None:
-    """The page of `inr-jax evaluate`: scores of all methods, an example of median quality, maps, training."""
+    """The page of `inr-jax evaluate`: scores of all methods, an example of median quality, maps, training.
+
+    Its pictures are also written beside it, into `figures/`.
+    """
     population = found.population
     own = list(found.answers)
     kind = next(kind for kind in PREDICTED if any(line.kind == kind for line in table))
@@ -42,6 +45,8 @@ def evaluation_report(
     pictures = [_score_dots(found, own, kind), show(found, own, example)]
     if population.measured.ndim == 3 and population.labels is not None and model.config.data.name in OCT:
         pictures.append(_thickness_maps(found, own[0], example))
+    pictures += _training_curve(log)
+    save_pictures(path.parent / "figures", pictures)
     write_report(
         path,
         title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
@@ -49,7 +54,7 @@ def evaluation_report(
         " to its measured places and scored beside what can be done without a model.",
         facts=_facts(model, population, split),
         scores={"Scores": table},
-        figures=pictures + _training_curve(log),
+        figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
     )
 
