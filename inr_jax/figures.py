@@ -165,7 +165,7 @@ def dots(panels: Mapping[str, Mapping[str, Sequence[Number]]], *, title: str, ma
 def _dot_row(axis: Axes, place: int, values: Float[np.ndarray, "n"], *, oracle: bool, marked: bool) -> None:
     colour = QUIET if oracle else PALETTE[0] if marked else PALETTE[1]
     face = "none" if oracle else colour
-    beside = place + 0.16 * np.linspace(-1, 1, len(values)) if len(values) > 1 else [place]
+    beside = place + 0.12 * np.linspace(-1, 1, len(values)) if len(values) > 1 else [place]
     axis.scatter(values, beside, s=16, facecolors=face, edgecolors=colour, alpha=0.75, linewidths=0.9)
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     axis.errorbar(values.mean(), place, xerr=spread, fmt="|", color=INK, markersize=13, capsize=3, linewidth=1.2)

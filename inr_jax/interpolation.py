@@ -65,7 +65,7 @@ def interpolate(
     if kind != "nearest":
         inside = griddata(known, values[measured], everywhere, kind)
         out = np.where(np.isnan(inside), out, inside)
-    return out.reshape(values.shape).astype(values.dtype)
+    return np.where(measured[..., None], values, out.reshape(values.shape)).astype(values.dtype)
 
 
 def spread(
@@ -85,4 +85,5 @@ def _weights(mask: Bool[np.ndarray, "n"], kind: str) -> Float[np.ndarray, "n m"]
     if kind == "nearest":
         return np.eye(len(places))[np.abs(np.arange(len(mask))[:, None] - places).argmin(axis=1)]
     asked = np.clip(np.arange(len(mask)), places[0], places[-1])
-    return make_interp_spline(places, np.eye(len(places)), k=min(DEGREE[kind], len(places) - 1))(asked)
+    spline = make_interp_spline(places, np.eye(len(places)), k=min(DEGREE[kind], len(places) - 1))
+    return spline(asked).round(12)  # exactly 1 and 0 at the samples, so that they come back as they are

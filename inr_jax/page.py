@@ -16,7 +16,7 @@ DISCLAIMER = "For research use, not for diagnosis."
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser, too, fetches nothing
 STYLE = """
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.5rem 4rem; color: #1b1b1b; background: #fff;
+body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.5rem 4rem; color: #1b1b1b; background: #fff;
   font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; }
@@ -28,7 +28,7 @@ dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; }
 caption { text-align: left; color: #555; padding: .2rem 0 .5rem; }
-th, td { padding: .32rem .45rem; text-align: right; white-space: nowrap; }
+th, td { padding: .32rem .4rem; text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; font-weight: 500; }
 thead th { border-bottom: 1px solid #999; } thead tr:first-child th { border-bottom: 0; text-align: center; }
 tbody tr:nth-child(even) { background: #f6f7f9; }
