@@ -67,7 +67,11 @@ def test_local_coordinates_span_a_cell_from_minus_1_to_1():
 
 @pytest.mark.parametrize("read", ["linear", "nearest"])
 def test_levels_are_read_side_by_side_and_the_third_axis_does_not_matter(read):
-    levels = {f"level_{i}": jnp.float32(np.random.default_rng(i).normal(size=s)) for i, s in enumerate([(2, 3, 4), (4, 6, 2)])}  # fmt: skip
+    random = np.random.default_rng(0)
+    levels = {
+        "level_0": jnp.float32(random.normal(size=(2, 3, 4))),
+        "level_1": jnp.float32(random.normal(size=(4, 6, 2))),
+    }
     code, local = modulations.read_grid(levels, jnp.float32(PLACES), axes=(0, 2), read=read)
     assert code.shape == (60, 6)
     one = {"linear": modulations.read_linear, "nearest": lambda g, x: modulations.read_nearest(g, x)[0]}[read]
@@ -78,7 +82,7 @@ def test_levels_are_read_side_by_side_and_the_third_axis_does_not_matter(read):
         np.testing.assert_array_equal(
             local, modulations.read_nearest(levels["level_1"], jnp.float32(PLACES[:, [0, 2]]))[1]
         )
-    deeper = PLACES + [0.0, 0.3, 0.0]
+    deeper = PLACES + np.array([0.0, 0.3, 0.0])
     np.testing.assert_array_equal(code, modulations.read_grid(levels, jnp.float32(deeper), axes=(0, 2), read=read)[0])
 
 

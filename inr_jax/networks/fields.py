@@ -152,7 +152,7 @@ def field(
     for key, value, known in (
         ("model.activation", activation, ACTIVATIONS),
         ("model.encoding", encoding, ENCODINGS),
-        ("model.read", read, ("linear", "nearest")),
+        ("model.modulation.read", read, ("linear", "nearest")),
     ):
         if value not in known:
             raise InputError(f"{key}: expected one of {', '.join(sorted(known))}; found {value!r}")
