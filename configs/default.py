@@ -115,11 +115,11 @@ def train() -> ConfigDict:
             autodecoder=dict(steps=2000, subjects=8, points=1024, context=1024, rates=dict(field=1e-3, table=1e-2)),
             rule=dict(steps=100, subjects=4, points=2048, context=2048, rates=dict(rule=0.05, start=1e-3)),
             joint=dict(
-                steps=400,
+                steps=500,
                 subjects=4,
                 points=2048,
                 context=2048,
-                rates=dict(field=3e-5, start=1e-3, rule=0.02),
+                rates=dict(field=5e-5, start=1e-3, rule=0.02),
             ),
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             clip=1.0,  # of each part's gradient norm
@@ -143,7 +143,7 @@ def get_config() -> ConfigDict:
             rule=dict(per="leaf", per_step=True),  # step sizes per leaf | element, for every step its own
             adapt=dict(
                 steps=5,
-                points=8192,  # new measurements at every step
+                points=32_768,  # new measurements at every step
                 first_order=False,
                 checkpoint=False,  # recompute inner steps on the way back: less memory
             ),

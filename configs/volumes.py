@@ -14,5 +14,6 @@ def get_config():
     config.model.modulation.grid.levels = ((4, 6, 6, 16), (8, 16, 16, 8))
     config.hyper.omega_first = 20.0
     config.hyper.omega_last = 30.0
+    config.adapt.points = 16_384  # half of what a patch has
     config.train.autodecoder.points = 2048
     return config
