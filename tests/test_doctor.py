@@ -51,6 +51,7 @@ def test_machine_has_this_machines_cores_and_memory(lines):
 
 
 def test_step_share_is_its_rate_over_the_bare_products(lines):
+    pattern = r"(\d+) GFLOP/s, (\d+)% of a bare product \((\d+)\)"
     rate, share, bare = map(int, re.search(pattern, lines["step"]).groups())
     assert rate > 0
     assert share == pytest.approx(100 * rate / bare, rel=(0.5 / rate + 0.5 / bare) * 1.1, abs=0.51)
