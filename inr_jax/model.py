@@ -61,6 +61,18 @@ def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], 
     return bind
 
 
+def _check_grid(options: ConfigDict, dimensions: int) -> None:
+    """Raises InputError for an axis that the data do not have (an index would be clamped) or a level of other axes."""
+    axes = tuple(options.axes)
+    if not axes or not set(axes) <= set(range(dimensions)):
+        raise InputError(f"model.modulation.axes: expected some of {tuple(range(dimensions))}; found {axes}")
+    for level in options.grid.levels:
+        if len(level) != len(axes) + 1:
+            raise InputError(
+                f"model.modulation.grid.levels: expected cells of {len(axes)} axes and channels; found {tuple(level)}"
+            )
+
+
 def build(config: ConfigDict, signal: Signal) -> Model:
     """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
     options = config.model
@@ -69,6 +81,8 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
         )
+    if "grid" in parts:
+        _check_grid(options.modulation, signal.dimensions)
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not codes:
         raise InputError("model.modulation.parts: expected a vector, grid or lowrank part; found none")

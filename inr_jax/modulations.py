@@ -33,7 +33,7 @@ def zero_lowrank(*, rank: int, layers: int) -> Float[Array, "layers r"]:
 ZEROS: dict[str, Callable[..., Params]] = {"vector": zero_vector, "grid": zero_grid, "lowrank": zero_lowrank}
 
 
-def zero(parts: Sequence[str], options: Mapping[str, Mapping[str, Any]], *, layers: int) -> Modulation:
+def zero(parts: Sequence[str], options: Mapping[str, Any], *, layers: int) -> Modulation:
     """The modulation that changes nothing. options: per kind, the keywords of its zero."""
     extra = {"lowrank": {"layers": layers}}
     return {part: ZEROS[part](**options[part], **extra.get(part, {})) for part in parts if part in ZEROS}
