@@ -1,0 +1,103 @@
+"""Losses against scikit-image, explicit sums and published reference outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.special import log_softmax, softmax
+from skimage.metrics import structural_similarity
+from toy import fixture
+
+from inr_jax import losses
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(50, 4))
+LABELS = RANDOM.integers(-1, 4, 50)
+WEIGHTS = (RANDOM.random(50) > 0.3).astype(float)
+
+
+def images():
+    a = gaussian_filter(np.random.default_rng(0).random((40, 56)), 1)
+    a = (a - a.min()) / np.ptp(a)
+    return a, np.clip(a + 0.1 * np.random.default_rng(1).normal(size=a.shape), 0, 1)
+
+
+def test_mse_is_the_mean_over_points_that_count():
+    a, b = RANDOM.normal(size=(2, 50, 3))
+    expected = ((a - b) ** 2)[WEIGHTS > 0].mean()
+    np.testing.assert_allclose(losses.mse(jnp.float32(a), jnp.float32(b), jnp.float32(WEIGHTS)), expected, rtol=1e-5)
+
+
+def test_cross_entropy_is_over_known_labels_that_count():
+    known = (LABELS >= 0) & (WEIGHTS > 0)
+    expected = -log_softmax(LOGITS, -1)[known, LABELS[known]].mean()
+    got = losses.cross_entropy(jnp.float32(LOGITS), jnp.asarray(LABELS), jnp.float32(WEIGHTS))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_soft_dice_is_over_the_classes_that_are_present():
+    labels = np.where(LABELS == 2, 1, LABELS)  # class 2 is absent
+    known = (labels >= 0) & (WEIGHTS > 0)
+    p, t = softmax(LOGITS, -1)[known], np.eye(4)[labels[known]]
+    dice = 2 * (p * t).sum(0) / (p.sum(0) + t.sum(0))
+    got = losses.soft_dice(jnp.float32(LOGITS), jnp.asarray(labels), jnp.float32(WEIGHTS))
+    np.testing.assert_allclose(got, 1 - dice[[1, 3]].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.soft_dice])
+def test_what_is_masked_has_no_gradient(loss):
+    gradient = jax.grad(loss)(jnp.float32(LOGITS), jnp.asarray(LABELS), jnp.float32(WEIGHTS))
+    masked = (LABELS < 0) | (WEIGHTS == 0)
+    assert not np.asarray(gradient)[masked].any()
+    assert np.abs(gradient).max(-1)[~masked].all()
+
+
+def test_nothing_known_is_a_loss_of_0_with_no_gradient():
+    labels = jnp.full(50, -1)
+    value, gradient = jax.value_and_grad(losses.cross_entropy)(jnp.float32(LOGITS), labels, jnp.ones(50))
+    assert float(value) == 0
+    assert not np.asarray(gradient).any()
+
+
+def test_ssim_agrees_with_scikit_image_where_its_window_is_inside():
+    """scikit-image extends the image where Wang et al. pad with zeros: they agree 5 pixels off the border."""
+    a, b = images()
+    _, full = structural_similarity(a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)  # fmt: skip # noqa: E501
+    window = losses._gaussian_window(11, 1.5)
+    assert window.sum() == pytest.approx(1)
+    framed = np.pad(full[5:-5, 5:-5], 5)
+    mine = explicit_ssim(a, b)
+    np.testing.assert_allclose(mine[5:-5, 5:-5], framed[5:-5, 5:-5], atol=1e-7)
+    np.testing.assert_allclose(losses.ssim(jnp.float32(a), jnp.float32(b)), mine.mean(), atol=2e-5)
+
+
+def explicit_ssim(a, b):
+    """Every window spelled out: 11 x 11 weights of a Gaussian of sigma 1.5 over an image padded with zeros."""
+    x = np.arange(-5, 6)
+    window = np.exp(-(x[:, None] ** 2 + x**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def mean(image):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 5), (11, 11))
+        return (windows * window).sum((-1, -2))
+
+    c1, c2 = 0.01**2, 0.03**2
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    return (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+
+
+def test_ssim_of_an_image_with_itself_is_1_and_its_gradient_0():
+    a = jnp.float32(images()[0])
+    value, gradient = jax.value_and_grad(losses.ssim)(a, a)
+    np.testing.assert_allclose(value, 1, atol=1e-5)
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+
+
+def test_image_losses_agree_with_the_published_outputs():
+    stored = np.load(fixture("losses.npz"))
+    a, b = jnp.asarray(stored["image_a"]), jnp.asarray(stored["image_b"])
+    np.testing.assert_allclose(1 - losses.ssim(a, b), stored["ssim_loss"], rtol=1e-3)
+    np.testing.assert_allclose(losses.combined(a, b), stored["combi_loss"], rtol=1e-4)
+    np.testing.assert_allclose(losses.mse(a[..., None], b[..., None], jnp.ones(a.shape)), stored["mse"], rtol=1e-5)

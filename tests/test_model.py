@@ -1,0 +1,73 @@
+"""The model as its config describes it: what is refused, where it starts, and how the SLO enters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import CONFIGS, hyper, make_tiny, read_config
+
+from inr_jax import model
+from inr_jax.errors import InputError
+from inr_jax.types import Side
+
+OCT = model.Signal(dimensions=3, channels=1, classes=13, slo=True)
+PHOTOGRAPH = model.Signal(dimensions=2, channels=3, classes=2, slo=False)
+
+
+def tiny(**changes):
+    config = make_tiny(read_config(next(p for p in CONFIGS if p.stem == "default")), steps=2)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("signal", "changes", "said"),
+    [
+        (
+            OCT,
+            {"model.modulation.parts": ("grid", "vektor")},
+            "model.modulation.parts: expected some of .* found vektor",
+        ),
+        (OCT, {"model.modulation.parts": ("weights",)}, "model.modulation.parts: .* found none"),
+        (
+            OCT,
+            {"model.modulation.axes": (0, 3)},
+            r"model.modulation.axes: expected some of \(0, 1, 2\); found \(0, 3\)",
+        ),
+        (PHOTOGRAPH, {}, r"model.modulation.axes: expected some of \(0, 1\); found \(0, 2\)"),
+        (OCT, {"model.modulation.grid.levels": ((2, 2, 2, 4),)}, r"grid.levels: .* 2 axes .* found \(2, 2, 2, 4\)"),
+        (OCT, {"model.activation": "sin"}, "model.activation: .* found 'sin'"),
+        (OCT, {"rule.per": "layer"}, "rule.per: expected leaf or element; found 'layer'"),
+    ],
+)
+def test_a_config_that_makes_no_model_is_refused_naming_the_key(signal, changes, said):
+    with pytest.raises(InputError, match=said) as caught:
+        model.build(tiny(**changes), signal).init(jax.random.key(0), hyper())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("per", ["leaf", "element"])
+def test_the_rule_starts_with_the_configured_step_sizes(per):
+    built = model.build(tiny(**{"rule.per": per}), OCT)
+    params = jax.eval_shape(built.init, jax.random.key(0), hyper())
+    codes = params.start["grid"]["level_0"].shape
+    assert params.rule["grid"]["level_0"].shape == (2, *(codes if per == "element" else ()))
+    assert jax.tree.structure(params.rule["weights"]) == jax.tree.structure(params.field)
+
+
+def test_the_slo_enters_where_the_field_is_asked_and_can_be_masked():
+    seen = []
+
+    def apply(field, modulation, inputs, numbers):
+        seen.append(inputs)
+        return {"intensity": inputs}
+
+    side = Side(jnp.float32([[0.0, 1.0]]), jnp.float32([[0, 0, 0], [0, 0.5, 0.5]]))  # column = (last + 1) / 2
+    coords = jnp.float32([[0.3, 0.1, -1.0], [0.3, 0.1, 0.0], [0.3, 0.1, 1.0]])
+    bind = model.make_bind(apply)
+    bind({}, {}, side, hyper())(coords)
+    np.testing.assert_allclose(seen[-1], np.concatenate([coords, [[-1], [0], [1]]], -1), atol=1e-6)
+    bind({}, {}, side, hyper(side=0.0))(coords)
+    np.testing.assert_allclose(seen[-1], np.concatenate([coords, np.zeros((3, 1))], -1), atol=1e-6)
+    bind({}, {}, None, hyper())(coords)
+    np.testing.assert_array_equal(seen[-1], coords)
