@@ -112,14 +112,29 @@ def train() -> ConfigDict:
         dict(
             seed=0,
             stages=("autodecoder", "rule", "joint"),
-            autodecoder=dict(steps=2000, subjects=8, points=1024, context=1024, rates=dict(field=1e-3, table=1e-2)),
-            rule=dict(steps=100, subjects=4, points=2048, context=2048, rates=dict(rule=0.05, start=1e-3)),
-            joint=dict(
-                steps=500,
+            autodecoder=dict(
+                steps=2000,
+                subjects=8,  # per step
+                points=1024,  # targets per subject
+                context=1024,  # measurements per subject and inner step
+                warmup=0,
+                rates=dict(field=1e-3, table=1e-2),
+            ),
+            rule=dict(
+                steps=100,
                 subjects=4,
                 points=2048,
                 context=2048,
-                rates=dict(field=5e-5, start=1e-3, rule=0.02),
+                warmup=0,
+                rates=dict(rule=0.05, start=1e-3),
+            ),
+            joint=dict(
+                steps=300,
+                subjects=4,
+                points=2048,
+                context=2048,
+                warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
+                rates=dict(field=2e-5, start=1e-3, rule=0.02),
             ),
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             clip=1.0,  # of each part's gradient norm

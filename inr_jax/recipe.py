@@ -117,6 +117,12 @@ def subject_loss(
     return loss
 
 
+def schedule(step: Array, steps: int, warmup: int, final: float) -> Array:
+    """Share of its rate a step of a stage learns with: a linear rise over `warmup` steps, a cosine down to `final`."""
+    rise = jnp.minimum((step + 1) / (warmup + 1), 1.0)
+    return rise * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * step / max(steps, 1))))
+
+
 def make_run(
     config: ConfigDict, stage: Stage, model: Model, pools: measurements.Pools, grid: tuple[int, ...]
 ) -> Callable[[State, Measurements, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
@@ -125,20 +131,15 @@ def make_run(
     The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
     depends on the seed and the step alone.
     """
+    options = config.train[stage.name]
     optimizer = population.outer_optimizer(config.train.clip)
     root = jax.random.key(config.train.seed + 1)
 
     def step(state: State, data: Measurements) -> tuple[State, dict[str, Array]]:
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
-        subjects = jax.random.choice(
-            pick,
-            data.scale.shape[0],
-            (min(config.train[stage.name].subjects, data.scale.shape[0]),),
-            replace=False,
-        )
-        done = (state.step - stage.first) / max(stage.end - stage.first, 1)
-        low = config.train.final_rate
-        decay = low + (1 - low) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        count = data.scale.shape[0]
+        subjects = jax.random.choice(pick, count, (min(options.subjects, count),), replace=False)
+        decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage, model, data, pools, grid)
         return population.batch_step(loss, state, subjects, optimizer, stage.learns, stage.hyper, decay, key)
 
