@@ -1,0 +1,154 @@
+"""Who may import whom: the table of the design, read off the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inr_jax
+
+PACKAGE = Path(inr_jax.__file__).parent
+NAMES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+NUMERIC = {"types", "activations", "encodings", "losses", "coordinates", "modulations", "metrics", "errors"}
+SCANS = {"scan", "npz_io", "label_tables", "scan_io", "errors"}
+PREPARE = SCANS | {"types", "coordinates", "registration"}
+FACE = "*"  # may import everything but the command line
+
+# module or folder -> the modules and folders of the package that it may import
+MAY_IMPORT: dict[str, set[str] | str] = {
+    "errors": set(),
+    "types": set(),
+    "activations": {"types"},
+    "encodings": {"types"},
+    "losses": {"types"},
+    "coordinates": {"types"},
+    "modulations": {"types"},
+    "metrics": {"types", "errors"},
+    "networks": NUMERIC,
+    "adaptation": {"types", "errors"},
+    "population": {"types", "errors", "adaptation"},
+    "operators": {"types", "coordinates"},
+    "tasks": {"types", "coordinates", "losses", "metrics", "operators"},
+    "scan": {"errors"},
+    "label_tables": set(),
+    "npz_io": {"scan", "errors"},
+    "scan_io": SCANS,
+    "phantom": {"phantom", "errors"},
+    "registration": {"scan", "errors"},
+    "preprocessing": PREPARE,
+    **dict.fromkeys(("interpolation", "denoising", "baselines"), PREPARE | {"interpolation", "denoising"}),
+    "data": PREPARE | {"preprocessing", "phantom", "data"},
+    "checkpoint": {"types", "errors"},
+    "measurements": {"types", "coordinates"},
+    "workdir": {"types", "errors"},
+    "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
+    **dict.fromkeys(("recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE),
+    **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
+    "__init__": FACE,
+    "main": FACE,
+    "__main__": {"main"},
+}
+
+# library -> the only modules and folders that may import it
+ONLY_IN = {
+    "flax": {"networks"},
+    "orbax": {"checkpoint"},
+    "optax": {"adaptation", "population", "render"},
+    "SimpleITK": {"scan_io"},
+    "tensorboardX": {"train"},
+    "absl": {"main"},
+}
+WITHOUT_JAX = SCANS | {
+    "phantom",
+    "registration",
+    "preprocessing",
+    "interpolation",
+    "denoising",
+    "baselines",
+    "data",
+    "metrics",
+}
+
+
+def row_of(name):
+    """The table's row: the module's own, or its folder's."""
+    return name.split(".")[0]
+
+
+def imports(name):
+    """(module, lazily?) of every import of a module; `from inr_jax import x` counts as inr_jax.x."""
+    tree = ast.parse(NAMES[name].read_text())
+    top = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            module = node.module or ""
+            inner = [f"{module}.{a.name}" for a in node.names if f"{module}.{a.name}".removeprefix("inr_jax.") in NAMES]
+            yield from ((found, id(node) not in top) for found in inner or [module])
+
+
+def libraries(name):
+    return {module.split(".")[0] for module, _ in imports(name)}
+
+
+def own(name):
+    """Rows of the package that a module imports."""
+    found = [module for module, _ in imports(name) if module.split(".")[0] == "inr_jax"]
+    return {row_of(module.removeprefix("inr_jax.")) for module in found if module != "inr_jax"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_has_a_row_and_imports_only_what_its_row_allows(name):
+    assert row_of(name) in MAY_IMPORT, f"{name}: place it in the table"
+    allowed = MAY_IMPORT[row_of(name)]
+    if allowed == FACE:
+        allowed = set(MAY_IMPORT) - {"main", "__main__", "__init__"}
+    assert own(name) <= allowed
+
+
+def test_rows_have_their_modules():
+    assert {row_of(name) for name in NAMES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_heavy_libraries_stay_where_they_belong(library):
+    assert {row_of(name) for name in NAMES if library in libraries(name)} <= ONLY_IN[library]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if row_of(name) in WITHOUT_JAX])
+def test_reading_preparing_and_simulating_need_no_jax(name):
+    assert not libraries(name) & {"jax", "jaxlib", "flax", "optax", "orbax"}
+
+
+def test_the_command_line_imports_modules_only_where_a_command_needs_them():
+    eager = {module for module, lazily in imports("main") if not lazily}
+    assert {module.split(".")[0] for module in eager} <= sys.stdlib_module_names | {"absl", "inr_jax"}
+    assert {module for module in eager if module.startswith("inr_jax")} == {"inr_jax.errors"}
+
+
+def loaded_after(code):
+    """Which of the heavy libraries a fresh interpreter has loaded after some code."""
+    program = (
+        f"import sys\n{code}\nprint(*sorted({{'jax', 'flax', 'orbax', 'skimage'}} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr.split()
+
+
+def test_help_answers_without_loading_jax():
+    out, loaded = loaded_after("from inr_jax.main import main\nassert main(['--help']) == 0")
+    assert "train" in out
+    assert loaded == []
+
+
+def test_files_are_read_and_eyes_simulated_without_loading_jax():
+    _, loaded = loaded_after("import inr_jax.scan_io, inr_jax.phantom")
+    assert "jax" not in loaded
