@@ -3,6 +3,7 @@
 Rows called an oracle see what no user has (noise-free slices, true labels): yardsticks, not competitors.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,11 @@ from inr_jax.interpolation import (
     measured_samples,
     spread,
 )
+from inr_jax.registration import smooth_surface, trace_band
 from inr_jax.types import Population
 
 LAYERED = 0.98  # share of the A-scans that a stack of layers must cross
+Geometry = tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]  # a grid's spacing and offset in mm
 
 
 class Prediction(NamedTuple):
@@ -41,8 +44,7 @@ def all_baselines(
     out = {kind: Prediction(_interpolated(test, kind), None, "") for kind in KINDS}
     out |= _denoised(validation, test, quick)
     if train.labels is not None:
-        atlas = np.stack([mean_atlas(train, *place) for place in zip(test.spacing, test.offset, strict=True)])
-        out["mean atlas"] = Prediction(None, atlas, f"mode over {len(train.names)} training scans")
+        out["mean atlas"] = _atlas(train, test)
     if test.truth is not None:
         clean = np.stack([oracle_clean(truth, test.measured) for truth in test.truth])
         out["oracle: linear of noise-free slices"] = Prediction(clean, None, "sees noise-free measured slices")
@@ -62,17 +64,40 @@ def mean_atlas(
     training scan votes with its nearest voxel, edges repeated; invalid and unlabelled voxels have no vote;
     the lower label wins a tie.
     """
-    assert train.labels is not None, "an atlas needs labels"
-    grid = train.labels.shape[1:]
-    votes = np.zeros((len(train.classes), *grid), np.int32)
-    for labels, valid, own_spacing, own_offset in zip(
-        train.labels, train.valid, train.spacing, train.offset, strict=True
-    ):
-        at = np.ix_(*map(_nearest_voxels, grid, spacing, offset, own_spacing, own_offset))
-        vote = np.where(valid, labels, -1)[at]
-        for label in range(len(train.classes)):
-            votes[label] += vote == label
-    return votes.argmax(axis=0)
+    own = zip(train.spacing, train.offset, strict=True)
+    grid = train.intensity.shape[1:-1]
+    return _mode(train, (_nearest_voxels(grid, (spacing, offset), geometry) for geometry in own))
+
+
+def aligned_atlas(train: Population, test: Population) -> Int[np.ndarray, "N D H W"]:
+    """The most frequent label at each place of every test scan, depth counted from the deep bright band.
+
+    Volumes of whole B-scans. The band (an eye's RPE) is a smooth surface found in all B-scans of a training scan and in
+    the measured ones of a test scan alone. Within a B-scan and across them places are those of `mean_atlas`; depth is
+    in mm from each scan's own surface, edges repeated.
+    """
+    every = np.ones(len(train.measured), bool)
+    measured = np.asarray(test.measured.all(axis=(1, 2)))
+    floors = [deep_surface(*scan, every) for scan in zip(train.intensity, train.valid, train.spacing, strict=True)]
+    rows = np.arange(test.measured.shape[1])[:, None]
+    out = []
+    for intensity, valid, spacing, offset in zip(test.intensity, test.valid, test.spacing, test.offset, strict=True):
+        depth = (rows - deep_surface(intensity, valid, spacing, measured)[:, None]) * spacing[1]
+        own = zip(floors, zip(train.spacing, train.offset, strict=True), strict=True)
+        out.append(_mode(train, (_voxels_at_depth(depth, (spacing, offset), *scan) for scan in own)))
+    return np.stack(out)
+
+
+def deep_surface(
+    intensity: Float[np.ndarray, "D H W C"],
+    valid: Bool[np.ndarray, "D H W"],
+    spacing: Float[np.ndarray, "3"],
+    measured: Bool[np.ndarray, "D"],
+) -> Float[np.ndarray, "D W"]:
+    """Rows of the smooth surface through the bright deep band of the measured B-scans, linear between them."""
+    seen = np.asarray(valid[measured].any(axis=1))
+    band = trace_band(intensity[measured].mean(axis=-1), seen, tuple(spacing))
+    return spread(smooth_surface(band, seen), (measured, np.ones(seen.shape[1], bool)), "linear")
 
 
 def oracle_clean(
@@ -140,13 +165,51 @@ def _note(tuned: Tuned, family: str) -> str:
     return f"{best}{values}; validation {tuned.psnr[family]:.2f} dB"
 
 
-def _nearest_voxels(
-    size: int, spacing: float, offset: float, own_spacing: float, own_offset: float
-) -> Int[np.ndarray, "size"]:
-    """Of one axis: the index in a training scan nearest to each place of the asked grid."""
-    centre = (size - 1) / 2
-    place = (np.arange(size) - centre) * spacing + offset
-    return np.clip(np.rint((place - own_offset) / own_spacing + centre), 0, size - 1).astype(int)
+def _atlas(train: Population, test: Population) -> Prediction:
+    """Aligned in depth where training labels are stacks of layers and whole B-scans are measured, else plain."""
+    note = f"mode over {len(train.names)} training scans"
+    masks = axis_masks(test.measured)
+    if _layered(train) and masks is not None and masks[1].all() and masks[2].all():
+        note += ", aligned at the deep bright band found in the measured B-scans"
+        return Prediction(None, aligned_atlas(train, test), note)
+    grids = zip(test.spacing, test.offset, strict=True)
+    return Prediction(None, np.stack([mean_atlas(train, *grid) for grid in grids]), note)
+
+
+def _layered(population: Population) -> bool:
+    """Whether all labels are stacks of two layers or more: with one alone there is no order to tell."""
+    labels = population.labels
+    return labels is not None and labels.ndim == 4 and _stack_of_layers(labels.reshape(-1, *labels.shape[2:])) > 1
+
+
+def _mode(train: Population, places: Iterable[tuple[np.ndarray, ...]]) -> Int[np.ndarray, "*grid"]:
+    """The most frequent label, each training scan voting with its voxels at its own `places` (indices per axis)."""
+    assert train.labels is not None, "an atlas needs labels"
+    votes = np.zeros((len(train.classes), *train.labels.shape[1:]), np.int32)
+    for labels, valid, at in zip(train.labels, train.valid, places, strict=True):
+        vote = np.where(valid, labels, -1)[at]
+        for label in range(len(train.classes)):
+            votes[label] += vote == label
+    return votes.argmax(axis=0)
+
+
+def _nearest_voxels(grid: tuple[int, ...], asked: Geometry, own: Geometry) -> tuple[Int[np.ndarray, "..."], ...]:
+    """Of every axis: the indices in a training scan nearest to the places of the asked grid, as np.ix_ has them."""
+    out = []
+    for size, spacing, offset, own_spacing, own_offset in zip(grid, *asked, *own, strict=True):
+        centre = (size - 1) / 2
+        place = (np.arange(size) - centre) * spacing + offset
+        out.append(np.clip(np.rint((place - own_offset) / own_spacing + centre), 0, size - 1).astype(int))
+    return np.ix_(*out)
+
+
+def _voxels_at_depth(
+    depth: Float[np.ndarray, "D H W"], asked: Geometry, floor: Float[np.ndarray, "D W"], own: Geometry
+) -> tuple[Int[np.ndarray, "..."], ...]:
+    """Indices in a training scan of the voxels at `depth` (mm) below its own `floor` (rows), as _nearest_voxels."""
+    d, _, w = _nearest_voxels(depth.shape, asked, own)
+    rows = np.rint(floor[d, w] + depth / own[0][1])
+    return d, np.clip(rows, 0, depth.shape[1] - 1).astype(int), w
 
 
 def _stack_of_layers(labels: Int[np.ndarray, "S H W"]) -> int:

@@ -46,7 +46,7 @@ def estimate_motion(scan: Scan) -> Motion:
         return motion[0], motion[1]
     row = scan.spacing[1]
     band = trace_band(scan.voxels, seen, scan.spacing)
-    surface = _surface(band, seen)
+    surface = smooth_surface(band, seen)
     strip = _Strip(
         bscans=ndimage.gaussian_filter(scan.voxels.astype(np.float32), (0, 1.0, 1.0)),
         surface=surface,
@@ -61,13 +61,6 @@ def estimate_motion(scan: Scan) -> Motion:
     for _ in range(SWEEPS):
         motion = _without_parabola(motion + _gauss_newton(strip, motion, sigma), enough)
     return motion[0], motion[1]
-
-
-def _surface(rows: Float[np.ndarray, "D W"], seen: Bool[np.ndarray, "D W"]) -> Float[np.ndarray, "D W"]:
-    """The cubic surface (quadratic across B-scans) through traced lines, whatever single B-scans do."""
-    d, u = np.meshgrid(_unit(rows.shape[0]), _unit(rows.shape[1]), indexing="ij")
-    terms = np.stack([d**i * u**j for i in range(3) for j in range(4) if i + j <= 3], -1)
-    return terms @ _robust_fit(terms[seen], rows[seen])
 
 
 def _gauss_newton(strip: _Strip, motion: Float[np.ndarray, "2 D"], sigma: float) -> Float[np.ndarray, "2 D"]:
@@ -135,6 +128,13 @@ def trace_band(
     reach = max(1, int(np.ceil(STEEPEST * spacing[2] / spacing[1])))
     path = _strongest_path(strength / np.maximum(strength.max(axis=(1, 2), keepdims=True), 1e-12), reach)
     return path + _peak_offset(strength, path)
+
+
+def smooth_surface(rows: Float[np.ndarray, "D W"], seen: Bool[np.ndarray, "D W"]) -> Float[np.ndarray, "D W"]:
+    """The cubic surface (quadratic across B-scans) through traced lines, whatever single B-scans do."""
+    d, u = np.meshgrid(_unit(rows.shape[0]), _unit(rows.shape[1]), indexing="ij")
+    terms = np.stack([d**i * u**j for i in range(3) for j in range(4) if i + j <= 3], -1)
+    return terms @ _robust_fit(terms[seen], rows[seen])
 
 
 def _strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.ndarray, "D W"]:
