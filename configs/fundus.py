@@ -21,4 +21,6 @@ def get_config():
     config.train.rule.context = 1024
     config.train.joint.context = 1024
     config.train.validation_scans = 4
+    config.train.autodecoder.steps = 800
+    config.train.joint.steps = 100
     return config

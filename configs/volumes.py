@@ -16,4 +16,6 @@ def get_config():
     config.hyper.omega_last = 30.0
     config.adapt.points = 16_384  # half of what a patch has
     config.train.autodecoder.points = 2048
+    config.train.autodecoder.steps = 600
+    config.train.joint.steps = 100
     return config
