@@ -1,12 +1,13 @@
 """Checkpoints: Orbax behind `save`, `restore` and `latest`.
 
-Orbax writes under a temporary name and renames, keeps the newest few and the best by validation. It reads damaged
-files back as whatever they hold, so each checkpoint carries a checksum of its arrays, and `restore` falls back to the
-one before when the newest does not pass.
+Orbax writes under a temporary name and renames. It reads damaged files back as whatever they hold, so each checkpoint
+carries a checksum of its arrays, and `restore` falls back to the one before when the newest does not pass. (Orbax's own
+manager of many checkpoints stops at the first file that it cannot read, in whichever of them.)
 """
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,13 @@ from inr_jax.errors import InputError
 from inr_jax.types import Params
 
 FOLDER = "checkpoints"
-_policies = ocp.training.preservation_policies
 log = logging.getLogger(__name__)
+# What Orbax raises for files that are absent, cut short or changed (its NoEntryError is a KeyError).
+DAMAGED = (KeyError, ValueError, OSError)
 
 
-def _checkpointer(workdir: Path, keep: int) -> ocp.training.Checkpointer:
-    """Keeps the `keep` newest and the best by validation PSNR."""
-    best = _policies.BestN(get_metric_fn=lambda metrics: metrics["validation"], n=1)
-    policy = _policies.AnyPreservationPolicy([_policies.LatestN(keep), best])
-    return ocp.training.Checkpointer(
-        (workdir / FOLDER).absolute(), preservation_policy=policy, cleanup_tmp_directories=True
-    )
+def _place(workdir: Path, step: int) -> Path:
+    return (workdir / FOLDER / str(step)).absolute()
 
 
 def checksum(state: Params) -> str:
@@ -42,41 +39,62 @@ def checksum(state: Params) -> str:
 
 
 def save(workdir: Path, state: Params, *, step: int, validation: float, keep: int = 3) -> None:
-    """Writes the state of a step, complete or not at all. validation: PSNR in dB, what `best` means."""
-    with _checkpointer(workdir, keep) as checkpointer:
-        if checkpointer.latest is not None and checkpointer.latest.step >= step:
-            # written by a run that was resumed from an older checkpoint because this one is damaged
-            for old in [c.step for c in checkpointer.checkpoints if c.step >= step]:
-                checkpointer.delete(old)
-        checkpointer.save(step, state, metrics={"validation": validation}, custom_metadata={"sha256": checksum(state)})
+    """Writes the state of a step, complete or not at all; keeps the `keep` newest and the best.
+
+    validation: PSNR in dB, what `best` means.
+    """
+    for path in (workdir / FOLDER).glob("*"):
+        # What a killed run left half-written, and what was written before the run that saves now was resumed from an
+        # older checkpoint because that one is damaged.
+        if not path.name.isdigit() or int(path.name) >= step:
+            _remove(path)
+    metadata = {"sha256": checksum(state), "validation": validation}
+    ocp.save(_place(workdir, step), state, custom_metadata=metadata)
+    steps = _steps(workdir)
+    best = max(steps, key=lambda s: _validation(workdir, s))
+    for old in set(steps[keep:]) - {best}:
+        _remove(_place(workdir, old))
 
 
-def _steps(workdir: Path, *, best_first: bool) -> list[int]:
-    if not (workdir / FOLDER).is_dir():
-        return []
-    with _checkpointer(workdir, 1) as checkpointer:
-        found = list(checkpointer.checkpoints)
-    newest_first = sorted((c.step for c in found), reverse=True)
-    scored = [c for c in found if c.metrics and np.isfinite(c.metrics["validation"])]
-    if not best_first or not scored:
-        return newest_first
-    best = max(scored, key=lambda c: c.metrics["validation"]).step
-    return [best, *(step for step in newest_first if step != best)]
+def _remove(path: Path) -> None:
+    """Deletes a checkpoint under another name: one that is half-deleted never looks like a whole one."""
+    doomed = path.with_name(f"{path.name.removesuffix('.deleted')}.deleted")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _steps(workdir: Path) -> list[int]:
+    """Steps of all checkpoints, newest first. Orbax's unfinished folders have other names."""
+    folder = workdir / FOLDER
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def _metadata(workdir: Path, step: int) -> dict[str, Any]:
+    """What was written beside the arrays; one of DAMAGED if it cannot be read."""
+    return ocp.metadata(_place(workdir, step), checkpointable_name="state").custom_metadata or {}
+
+
+def _validation(workdir: Path, step: int) -> float:
+    """PSNR in dB; -inf where the checkpoint is damaged."""
+    try:
+        value = float(_metadata(workdir, step)["validation"])
+    except DAMAGED:
+        return -np.inf
+    return value if np.isfinite(value) else -np.inf
 
 
 def latest(workdir: Path) -> int | None:
     """The newest step there is, None if there is none."""
-    return next(iter(_steps(workdir, best_first=False)), None)
+    return next(iter(_steps(workdir)), None)
 
 
 def _load(workdir: Path, step: int, like: Params) -> Params:
-    """One checkpoint; ValueError if it is damaged or of another shape."""
+    """One checkpoint; one of DAMAGED if it is damaged or of another shape."""
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    with _checkpointer(workdir, 1) as checkpointer:
-        expected = (checkpointer.metadata(step).custom_metadata or {}).get("sha256")
-        state = checkpointer.load(step, abstract)
-    if checksum(state) != expected:
+    state = ocp.load(_place(workdir, step), abstract, checkpointable_name="state")
+    if checksum(state) != _metadata(workdir, step)["sha256"]:
         raise ValueError("its checksum differs from the one written with it")
     return state
 
@@ -87,17 +105,15 @@ def restore(workdir: Path, like: Any, *, best: bool = False) -> tuple[Any, int]:
     like: a state of the same structure, shapes and dtypes. A damaged checkpoint is named in a warning and the one
     before it is tried. Raises InputError if there is none, or none that can be read.
     """
-    steps = _steps(workdir, best_first=best)
+    steps = _steps(workdir)
+    if best:
+        steps.sort(key=lambda step: _validation(workdir, step), reverse=True)  # stable: the newest of equals first
     if not steps:
         raise InputError(f"{workdir}: expected a trained model ({FOLDER}/); found no checkpoint")
     for step in steps:
         try:
             return _load(workdir, step, like), step
-        except (
-            KeyError,
-            ValueError,
-            OSError,
-        ) as error:  # Orbax: NoEntryError is a KeyError; the cause is in its text
+        except DAMAGED as error:
             reason = str(error).strip("'\"").splitlines()[0][:160]
             log.warning(
                 "%s: checkpoint %d is damaged or does not fit (%s); trying the one before",
