@@ -100,7 +100,8 @@ def _write_scan(output: Path, model: Trained, found: Evaluation, method: str, i:
     report.write_csv([row for row in found.rows if row["subject"] == name], output / name / "metrics.csv")
     if population.measured.ndim != 3:
         return
-    spacing = tuple(float(s) for s in population.spacing[i])
+    d, h, w = (float(s) for s in population.spacing[i])
+    spacing = (d, h, w)
     frame = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
     answer = found.answers[method]
     scan_io.write_volume(output / name / "intensity.nii.gz", answer.intensity[i, ..., 0], spacing, *frame)
