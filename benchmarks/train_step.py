@@ -1,0 +1,51 @@
+"""Speed of an outer step in each stage of training, at the sizes of configs/default.py, with random weights.
+
+Flops are the model's own, nothing counted that is recomputed. F = 2 sum(in x out) per point of the matrices a point
+is multiplied with; a gradient costs twice its function:
+  autodecoder   per subject  3 F points                       (forward 1, backward 2)
+  rule, joint   per subject  steps x 9 F context + 3 F points (an inner step is 3 F; its way back twice that)
+`points/s` counts every drawn point once. `bare` is the rate of bare products of the same shapes on all the points
+that are in flight at once, timed in turn with the cell; `MB/subject` is XLA's temporary memory. Data lie on the device,
+points are drawn inside the jitted step, several steps are one dispatch.
+"""
+
+import jax
+import jax.numpy as jnp
+import timing
+
+from inr_jax import recipe
+
+
+def main() -> None:
+    options = timing.arguments("train_step", __doc__)
+    bench = timing.setup(people=1 if options.quick else 4, quick=options.quick)
+    if options.quick:
+        for stage in bench.config.train.stages:
+            bench.config.train[stage].update(points=64, context=64, subjects=2)
+    cells = [cell(bench, stage) for stage in recipe.stages(bench.config)]
+    timing.report(bench, cells, options.output, quick=options.quick)
+
+
+def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
+    """One dispatch of a stage: enough steps to hide its start."""
+    config, subjects = bench.config, len(bench.data.scale)
+    size = config.train[stage.name]
+    batch = min(size.subjects, subjects)
+    steps = 10 if stage.name == "autodecoder" else 2
+    state = recipe.initial_state(config, bench.built, subjects)._replace(step=jnp.int32(stage.first))
+    forward = timing.forward_flops(bench.shapes, 1)
+    inner = 0 if stage.name == "autodecoder" else config.adapt.steps
+    return timing.Cell(
+        name=f"{stage.name}: {batch} x {size.points}" + (f" + {inner} x {size.context}" if inner else ""),
+        run=recipe.make_run(config, stage, bench.built, bench.pools, bench.grid),
+        arguments=(jax.device_put(state), bench.data, jnp.int32(steps)),
+        steps=steps,
+        points=steps * batch * (size.points + inner * size.context),
+        flops=steps * batch * forward * (3 * size.points + 9 * inner * size.context),
+        rows=batch * size.points,
+        subjects=batch,
+    )
+
+
+if __name__ == "__main__":
+    main()
