@@ -17,6 +17,10 @@ def get_config():
     config.hyper.segmentation = 0.05
     config.adapt.points = 1024  # as many as the subgrid has
     config.fit.points = 1024
+    config.fit.steps = config.fit.weights_steps = 200
+    config.fit.rate = 1e-3
+    config.fit.weights_rate = 1e-5
+    config.fit.patience = 6
     config.train.autodecoder.points = 2048
     config.train.rule.context = 1024
     config.train.joint.context = 1024
