@@ -15,6 +15,7 @@ from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.types import MetaParams, Modulation, Params
 
+HELD_OUT = 16_384  # points that `fit` is stopped by, at most
 BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
 
 
@@ -57,12 +58,14 @@ def make_fit(
     """
     hyper = hyper_of(config.hyper)
     options = config.fit
+    # drawn from all of them: in order they would be the first B-scans alone
+    count = min(len(pools.held_out), HELD_OUT)
+    held = np.random.default_rng(config.train.seed).choice(pools.held_out, count, replace=False)
 
     def run(
         params: MetaParams, modulation: Modulation, data: Measurements, i: Array
     ) -> tuple[Params, Modulation, Array]:
         side = measurements.side_of(data, i)
-        held = pools.held_out[: min(len(pools.held_out), 16_384)]
         common: dict[str, Any] = dict(
             draw=lambda key: measurements.draw(
                 data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=False

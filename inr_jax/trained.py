@@ -20,7 +20,7 @@ from inr_jax.types import MetaParams, Modulation, Params, Population
 
 
 class Adapted(NamedTuple):
-    """One scan's own field: weights (the shared ones where only the codes moved) and modulation."""
+    """One scan's own field: the shared weights, and the modulation (its `weights` where they moved)."""
 
     field: Params
     modulation: Modulation
@@ -90,7 +90,8 @@ def adapt_population(
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half)
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
-    adapt = jax.jit(render.make_adapt(trained.config, trained.built, grid, pools.context, steps=steps))
+    context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
+    adapt = jax.jit(render.make_adapt(trained.config, trained.built, grid, context, steps=steps))
     refine = jax.jit(render.make_fit(trained.config, trained.built, grid, pools))
     draw = render.make_render(trained.config, trained.built, grid)
 
@@ -99,8 +100,9 @@ def adapt_population(
         modulation, _ = adapt(trained.params, data, subject)
         if not fit:
             return Adapted(trained.params.field, modulation)
-        field, modulation, _ = refine(trained.params, modulation, data, subject)
-        return Adapted(field, modulation)
+        field, codes, _ = refine(trained.params, modulation, data, subject)
+        weights = jax.tree.map(jnp.subtract, field, trained.params.field)
+        return Adapted(trained.params.field, codes | {"weights": weights})
 
     jax.block_until_ready(one(0))  # compiles
     adapted, seconds, intensity, labels = [], [], [], []
