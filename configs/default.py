@@ -23,7 +23,7 @@ def data() -> ConfigDict:
                 fold=1,
                 slo_axes="auto",  # auto | WD | DW: needed where W == D
                 validation_people=0.2,  # share of the training people
-                subject_pattern=r"(?P<person>.+?)_?(?P<eye>OD|OS|R|L)?",  # of the names; eye is optional
+                subject_pattern=r"(?P<person>.+?)(?:[_-](?P<eye>OD|OS|R|L))?",  # of the names; eye is optional
                 mirror_left=True,  # left eyes (by the name) to right
                 classes=("background", *(f"layer {i}" for i in range(1, 13))),  # names of the labels 0, 1, ...
             ),

@@ -47,7 +47,7 @@ def fast_sin(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 @jax.custom_jvp
 def fast_cos(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """cos(x), as `fast_sin`: the reduction is to odd multiples of pi / 2, so no bits are lost by adding pi / 2 first."""
+    """cos(x), as `fast_sin`: the reduction is to odd multiples of pi / 2, no bits are lost by adding pi / 2."""
     k = jnp.round(x * (1 / jnp.pi) - 0.5)
     half = k + 0.5
     r = (x - half * PI_HIGH) - half * PI_LOW

@@ -75,8 +75,8 @@ def evaluate(
     Raises InputError if there is no training in `folder`, or `output` cannot be written.
     """
     output = Path(output)
-    scan_io.make_folder(output)
     model = trained.restore(folder)
+    scan_io.make_folder(output)
     found = assess(model, split, quick=quick, fit=fit)
     report.write_csv(found.rows, output / "metrics.csv")
     table = report.summarise(found.rows)
@@ -87,6 +87,7 @@ def evaluate(
     for i in range(len(found.population.names)):
         _write_scan(output, model, found, first, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
+    print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
     print(report.print_table(table))
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
     return found

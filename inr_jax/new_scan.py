@@ -14,11 +14,13 @@ from tqdm import tqdm
 
 from inr_jax import measurements, metrics, preprocessing, render, report, scan_io, trained
 from inr_jax.errors import InputError
+from inr_jax.scan import checked_labels
 from inr_jax.scan_io import Scan
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
 log = logging.getLogger(__name__)
+OCT = ("phantom_oct", "interp_oct")
 BEYOND = 1.1  # how far a scan may reach beyond the model's box, in half-extents
 
 
@@ -34,11 +36,21 @@ class Rendered(NamedTuple):
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
-    """The scan's intensities that become 0 and 1: the window of `volumes`, [0, 1] itself, or the scan's own range."""
+    """The scan's intensities that become 0 and 1, as in training: the window of `volumes`, the phantom's display range
+    where the scan lies in it, the scan's own range otherwise.
+    """
     if config.data.name == "volumes":
         return tuple(config.data.volumes.window)
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    return (0.0, 1.0) if config.data.name == "phantom_oct" and low >= 0 and high <= 1 else (low, high)
+
+
+def _unit_slo(slo: Float[np.ndarray, "Y X"], config: trained.ConfigDict) -> Float[np.ndarray, "Y X"]:
+    """The SLO in [0, 1], as in training: the phantom's is already, another's own range is taken."""
+    low, high = float(slo.min()), float(slo.max())
+    if (config.data.name == "phantom_oct" and low >= 0 and high <= 1) or low == high:
+        return np.clip(slo, 0, 1).astype(np.float32)
+    return preprocessing.to_unit_range(slo, low, high)
 
 
 def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Population, preprocessing.Undo]:
@@ -49,18 +61,21 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     if model.signal.slo and scan.slo is None:
         scan = replace(scan, **_grey_slo(scan))
         remarks.append("the model was trained with an SLO image and this scan has none: an even grey one was used")
-    if not model.signal.slo:
-        scan = replace(scan, slo=None)
-    is_oct = model.config.data.name in ("phantom_oct", "interp_oct")
+    scan = replace(scan, slo=_unit_slo(scan.slo, model.config) if model.signal.slo and scan.slo is not None else None)
+    if model.config.data.name in OCT and scan.laterality is None:
+        remarks.append("its laterality is unknown: it was taken as a right eye")
+    if scan.labels is not None and model.classes:
+        checked_labels(scan.labels, len(model.classes), scan.name)
+    _check_extent(model, scan)
+    is_oct = model.config.data.name in OCT
     scan, undo = preprocessing.prepare(
         replace(scan, voxels=preprocessing.to_unit_range(scan.voxels, low, high)),
         mirror=is_oct,
-        align=is_oct and scan.voxels.shape[0] > 2,
+        align=model.config.data.name == "phantom_oct" and model.config.data.phantom_oct.align,
     )
     scan = replace(scan, labels=None) if not model.classes else scan
     measured = np.ones(scan.voxels.shape[0], bool)
     population = preprocessing.stack([scan], measured=measured, classes=model.classes, note="")
-    _check_extent(model, scan)
     return population, undo
 
 
@@ -76,7 +91,9 @@ def _grey_slo(scan: Scan) -> dict:
 
 
 def _check_extent(model: Trained, scan: Scan) -> None:
-    """InputError if the scan is larger than what the model knows."""
+    """InputError if the scan is larger than what the model knows, or too small to be a scan."""
+    if min(scan.voxels.shape[1:]) < 8:
+        raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
     extent = np.array(scan.voxels.shape) * scan.spacing
     if (extent > 2 * BEYOND * model.half).any():
         known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
@@ -92,6 +109,8 @@ def adapt_scan(
     """
     if model.signal.dimensions != 3 or model.signal.channels != 1:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
+    if slices is not None and slices > 1 and scan.voxels.shape[0] == 1:
+        raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
     remarks: list[str] = []
     population, undo = as_population(model, scan, remarks)
     answers = trained.adapt_population(model, population, steps=steps, fit=fit)
@@ -155,10 +174,13 @@ def adapt_files(
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
 
-    Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
+    Raises InputError before anything is written if a file cannot be read, and at the first scan that does not fit the
+    model; those before it are written.
     """
     model = trained.restore(workdir)
-    scans = [scan for file in files for scan in _scans(Path(file))]
+    slo_axes = model.config.data.interp_oct.slo_axes
+    scans = [scan for file in files for scan in _scans(Path(file), slo_axes)]
+    _check_names([scan.name for scan in scans])
     for scan in scans:
         rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices)
         folder = Path(output) / scan.name
@@ -169,5 +191,16 @@ def adapt_files(
         print(f"{scan.name}: {folder} ({score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans)")
 
 
-def _scans(path: Path) -> list[Scan]:
-    return scan_io.read_npz_scans(path) if path.suffix == ".npz" else [scan_io.read_scan(path)]
+def _scans(path: Path, slo_axes: str) -> list[Scan]:
+    if path.suffix == ".npz":
+        return scan_io.read_npz_scans(path, slo_axes=slo_axes)
+    return [scan_io.read_scan(path)]
+
+
+def _check_names(names: list[str]) -> None:
+    """Results lie in a folder named after the scan: InputError where two would share one, or a name is none."""
+    for name in names:
+        if not name or name in (".", "..") or Path(name).name != name:
+            raise InputError(f"{name!r}: scan name: expected one that a folder can have; found this")
+        if names.count(name) > 1:
+            raise InputError(f"{name}: scan name: expected a different one for every scan; found {names.count(name)}")

@@ -35,7 +35,7 @@ class Stage(NamedTuple):
 
 
 def stages(config: ConfigDict) -> tuple[Stage, ...]:
-    """The stages in order. Raises InputError for a stage or a part that does not exist."""
+    """The stages in order. Raises InputError for none, or for a stage or a part that does not exist."""
     result: list[Stage] = []
     for name in config.train.stages:
         if name not in ("autodecoder", "rule", "joint"):
@@ -44,9 +44,18 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
             raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
+        for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
+            if options[key] < least:
+                raise InputError(f"train.{name}.{key}: expected {least} or more; found {options[key]}")
         first = result[-1].end if result else 0
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
-        result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+        if options.steps:
+            result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+    for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
+        if config.train[key] < 1:
+            raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
+    if not result:
+        raise InputError("train.stages: expected at least one of autodecoder, rule, joint; found none")
     return tuple(result)
 
 
@@ -159,7 +168,8 @@ def enter(
     if before is not None and before.name == "autodecoder":
         mean = jax.tree.map(lambda rows: rows.mean(0), state.table)
         state = state._replace(params=state.params._replace(start=mean))
-    if stage.name == "rule" and config.train.calibrate:
+    first_inner = stage.name != "autodecoder" and (before is None or before.name == "autodecoder")
+    if first_inner and config.train.calibrate:
         rule = calibrate(config, stage, state, model, data, pools, grid)
         state = state._replace(params=state.params._replace(rule=rule))
     return _fresh_optimizer(state, config, stage)
@@ -171,7 +181,7 @@ def calibrate(
 ) -> Params:  # fmt: skip
     """First step sizes by trial: the best for the codes with the weights still, then the best for the weights."""
     loss = subject_loss(config, stage, model, data, pools, grid)
-    subjects = jnp.arange(min(config.train.rule.subjects, data.scale.shape[0]))
+    subjects = jnp.arange(min(config.train[stage.name].subjects, data.scale.shape[0]))
     keys = jax.random.split(jax.random.key(config.train.seed + 2), len(subjects))
 
     def rule(codes: Array, weights: Array) -> Params:

@@ -50,8 +50,8 @@ def evaluation_report(
     write_report(
         path,
         title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
-        lead=f"{len(population.names)} scans of {len(set(population.people))} people the model never saw, each adapted"
-        " to its measured places and scored beside what can be done without a model.",
+        lead=f"{len(population.names)} scans of {len(set(population.people))} people ({split} split), each adapted to"
+        " its measured places and scored beside what can be done without a model.",
         facts=_facts(model, population, split),
         scores={"Scores": table},
         figures=pictures,

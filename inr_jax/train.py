@@ -166,9 +166,10 @@ def _run_stage(
                 record = {name: float(value) for name, value in metrics.items()}
                 _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
                 bar.set_postfix(psnr=f"{record['psnr']:.2f} dB", refresh=False)
-            if now % options.save_every == 0 or now == stage.end or stop.is_set():
+            stopped = stop.is_set()
+            if now % options.save_every == 0 or now == stage.end or stopped:
                 _save(folder, state, stage, validate, writer, options.keep)
-            if stop.is_set():
+            if stopped:
                 raise InterruptedError(
                     f"{folder}: stopped and saved at step {now}; the same command goes on from there"
                 )

@@ -1,6 +1,6 @@
 """Intensities and labels at points: OCT with its layers, photographs with their vessels, volumes.
 
-inner = w_intensity MSE + w_segmentation CE        labels only where the new scan's user has them (else -1)
+inner = w_intensity MSE                            a new scan's labels are unknown: -1
 outer = w_intensity MSE + w_segmentation CE        labels wherever the population has them
 """
 
@@ -30,5 +30,5 @@ def outer_loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) ->
 
 
 def inner_loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) -> Terms:
-    """The same on what a new scan offers. Its labels are -1 unless its user gave some: their term is then 0."""
+    """The same on what a new scan offers. Context batches are drawn with labels -1, so that their term is 0."""
     return outer_loss(field, batch, hyper)
