@@ -12,7 +12,7 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "load_config": "inr_jax.workdir",
+    "load_config": "inr_jax.config_script",
     "load": "inr_jax.data",
     "train": "inr_jax.train",
     "restore": "inr_jax.trained",

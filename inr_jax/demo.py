@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from inr_jax import evaluate, train, workdir
+from ml_collections import ConfigDict
 
-CONFIG = Path(__file__).parent.parent / "configs" / "demo.py"
-PACKAGED = Path(__file__).parent / "configs" / "demo.py"
+from inr_jax import config_script, evaluate, train
 
 
-def demo(output: str | Path) -> Path:
-    """Trains `configs/demo.py` into output/model, scores it on its test eyes, and prints where the report is."""
+def demo(output: str | Path, config: ConfigDict | None = None) -> Path:
+    """Trains `configs/demo.py` (or another config) into output/model, and scores it on its test eyes.
+
+    Returns where the report is. Raises InputError where `output` cannot be written or holds another training.
+    """
     output = Path(output)
-    config = workdir.load_config(CONFIG if CONFIG.is_file() else PACKAGED)
+    config = config_script.load_config("configs/demo.py") if config is None else config
     train.train(config, output / "model")
     evaluate.evaluate(output / "model", output / "test", quick=True)
     return output / "test" / "report.html"

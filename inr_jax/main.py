@@ -1,14 +1,18 @@
 """The command line: flags and dispatch, nothing else. Modules are imported where a command needs them."""
 
 import difflib
-import os
+import errno
+import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from absl import flags
 
+from inr_jax import command_flags, limits
 from inr_jax.errors import InputError
 
 
@@ -17,13 +21,16 @@ class Command(NamedTuple):
     summary: str
     usage: str
     example: str
-    flags: tuple[str, ...]  # names in FLAGS
+    flags: tuple[str, ...]
+    needs: tuple[str, ...] = ()  # of the flags
+    takes_scans: bool = False
+    takes_config: bool = False
 
 
 def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
     from inr_jax.train import train
 
-    folder = train(_config(values), values.workdir, allow_config_change=values.allow_config_change)
+    folder = train(values.config, values.workdir, allow_config_change=values.allow_config_change)
     print(f"trained: {folder}")
 
 
@@ -59,7 +66,9 @@ COMMANDS = {
         "learn a population",
         "--config=FILE --workdir=FOLDER [--config.KEY=VALUE ...]",
         "inr-jax train --config=configs/oct.py --workdir=runs/oct --config.train.seed=1",
-        ("config", "workdir", "allow_config_change"),
+        ("workdir", "allow_config_change"),
+        needs=("workdir",),
+        takes_config=True,
     ),
     "adapt": Command(
         _adapt,
@@ -67,6 +76,8 @@ COMMANDS = {
         "--workdir=FOLDER SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
         ("workdir", "output", "steps", "fit", "slices"),
+        needs=("workdir", "output"),
+        takes_scans=True,
     ),
     "evaluate": Command(
         _evaluate,
@@ -74,6 +85,7 @@ COMMANDS = {
         "--workdir=FOLDER --output=FOLDER",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
         ("workdir", "output", "split", "quick"),
+        needs=("workdir", "output"),
     ),
     "demo": Command(
         _demo,
@@ -85,146 +97,144 @@ COMMANDS = {
     "doctor": Command(_doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()),
 }
 COMMON = ("device", "threads", "max_memory")
-
-
-def _define(name: str, values: flags.FlagValues, config_file: str | None) -> None:
-    """Defines one flag; those of the same name mean the same in every command."""
-    if name == "config":
-        from ml_collections import config_flags
-
-        config_flags.DEFINE_config_file("config", config_file, "the config script, see configs/", flag_values=values)
-    elif name in ("workdir", "output"):
-        text = {"workdir": "folder of the training", "output": "folder for the results"}[name]
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    elif name in ("allow_config_change", "quick", "fit"):
-        text = {
-            "allow_config_change": "resume although the config differs from the one the training began with",
-            "quick": "tune the baselines on fewer scans",
-            "fit": "after the learned steps, many Adam steps on the scan: better, and slower",
-        }[name]
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
-    elif name in ("steps", "slices"):
-        text = {"steps": "learned steps (as trained)", "slices": "B-scans to render (as many as scanned)"}[name]
-        flags.DEFINE_integer(name, None, text, lower_bound=1, flag_values=values)
-    elif name == "split":
-        flags.DEFINE_enum(name, "test", ["train", "validation", "test"], "which people", flag_values=values)
-    elif name == "device":
-        flags.DEFINE_enum(name, "auto", ["auto", "cpu", "gpu"], "where to compute", flag_values=values)
-    elif name == "threads":
-        flags.DEFINE_integer(name, None, "processor cores to use (all)", lower_bound=1, flag_values=values)
-    elif name == "max_memory":
-        flags.DEFINE_float(name, None, "most memory to use, in GB (no limit)", lower_bound=0.5, flag_values=values)
-
-
-def _find_config(argv: Sequence[str]) -> None:
-    """Checks the config script first, and puts its folder's parent on the path: scripts import `configs.default`."""
-    given = [a.split("=", 1)[1] for a in argv if a.startswith("--config=")]
-    for name in given:
-        path = Path(name.split(":", 1)[0])
-        if not path.is_file():
-            raise InputError(f"--config: expected a config script; found no file {path}")
-        sys.path.insert(0, str(path.absolute().parent.parent))
-
-
-def _config(values: flags.FlagValues) -> Any:
-    if values.config is None:
-        raise InputError("inr-jax train: expected --config=FILE, for example --config=configs/oct.py; found none")
-    return values.config
+HELP = ("--help", "-h", "-help", "help")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _parse(command: Command, name: str, argv: Sequence[str]) -> tuple[flags.FlagValues, list[str]]:
-    values = flags.FlagValues()
-    for flag in (*command.flags, *COMMON):
-        _define(flag, values, None)
+    """The flags and the other arguments. Raises InputError in one line."""
+    values = command_flags.define((*command.flags, *COMMON))
+    rest = [command_flags.underscored(argument) for argument in argv]
+    before: dict[str, object] = {}
     try:
-        return values, values([f"inr-jax {name}", *argv])[1:]
+        if command.takes_config:
+            rest, before = command_flags.define_config(rest, values)
+        positional = values([f"inr-jax {name}", *rest])[1:]
+        if command.takes_config:
+            command_flags.check_numbers(before, values.config)
+    except InputError:
+        raise
     except flags.UnrecognizedFlagError as error:
-        raise InputError(
-            f"inr-jax {name}: unknown flag --{error.flagname}{_did_you_mean(error.flagname, values)}"
-        ) from error
-    except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
-        reason = str(error).strip("'\"").splitlines()[0]
-        raise InputError(f"inr-jax {name}: {reason}") from error
-
-
-def _did_you_mean(flag: str, values: flags.FlagValues) -> str:
-    """The flag, or the config's key, that comes closest to a mistyped one."""
-    known = [n for n in values if n != "config"]
-    if "config" in values and values["config"].value is not None:
-        known += [f"config.{key}" for key in _keys(values["config"].value.to_dict())]
-    close = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
-    return f" (did you mean --{close[0]}?)" if close else ""
-
-
-def _keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    inner = [_keys(v, f"{prefix}{k}.") if isinstance(v, dict) else [f"{prefix}{k}"] for k, v in tree.items()]
-    return [key for keys in inner for key in keys]
-
-
-def _limit(values: flags.FlagValues) -> None:
-    """Device, cores and memory: before anything imports jax, which reads them once."""
-    if values.device != "auto":
-        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[values.device]
-    if values.threads is not None:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: values.threads])
-    if values.max_memory is not None:
-        import resource
-
-        size = int(values.max_memory * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+        known = [flag.replace("_", "-") for flag in (*command.flags, *COMMON)]
+        close = difflib.get_close_matches(error.flagname.replace("_", "-"), known, n=1, cutoff=0.5)
+        hint = f" (did you mean --{close[0]}?)" if close else ""
+        raise InputError(f"inr-jax {name}: unknown flag --{error.flagname}{hint}") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise InputError(f"inr-jax {name}: {str(error).splitlines()[0]}") from error
+    if positional and not command.takes_scans:
+        raise InputError(f"inr-jax {name}: expected flags alone; found {positional[0]}")
+    for needed in command.needs:
+        if not getattr(values, needed):
+            raise InputError(f"inr-jax {name}: expected --{needed}=FOLDER; found none")
+    return values, positional
 
 
 def _help(name: str | None = None) -> str:
     if name is None:
         lines = [f"  {n:10}{c.summary}" for n, c in COMMANDS.items()]
-        return "\n".join(
-            ["inr-jax: neural fields of medical scans, learned once, adapted to a new scan in seconds", "", *lines, ""]
-            + ["inr-jax COMMAND --help tells more. For research use, not for diagnosis."]
-        )
+        first = "inr-jax: neural fields of medical scans, learned once, adapted to a new scan in seconds"
+        last = "inr-jax COMMAND --help tells more. For research use, not for diagnosis."
+        return "\n".join([first, "", *lines, "", last])
     command = COMMANDS[name]
-    values = flags.FlagValues()
-    for flag in (*(f for f in command.flags if f != "config"), *COMMON):
-        _define(flag, values, None)
-    shown = [
-        f"  --{n}: {values[n].help} [{'none' if values[n].value is None else values[n].value}]" for n in sorted(values)
-    ]
-    if "config" in command.flags:
-        shown.insert(
-            0, "  --config: a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py)"
-        )
-    head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}", "", "for example", ""]
-    return "\n".join([*head, f"  {command.example}", "", "flags [default]", "", *shown])
+    values = command_flags.define((*command.flags, *COMMON))
+    shown = [f"  --{n.replace('_', '-')}: {values[n].help} [{_default(values[n])}]" for n in sorted(values)]
+    if command.takes_config:
+        text = "a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py)"
+        shown.insert(0, f"  --config: {text}")
+    head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}".rstrip(), ""]
+    return "\n".join([*head, "for example", "", f"  {command.example}", "", "flags [default]", "", *shown])
+
+
+def _default(flag: flags.Flag) -> str:
+    return {None: "none", False: "off"}.get(flag.value, str(flag.value))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that nothing stays half-written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: object) -> None:
+        raise InterruptedError("stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _command(name: str, rest: Sequence[str]) -> None:
+    """Parses and runs one command, or prints its help."""
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise InputError(f"inr-jax: expected a command ({', '.join(COMMANDS)}); found {name}{hint}")
+    if any(a in HELP[:-1] for a in rest):
+        print(_help(name))
+        return
+    command = COMMANDS[name]
+    values, positional = _parse(command, name, rest)
+    limits.limit(device=values.device, threads=values.threads, max_memory=values.max_memory)
+    with _remarks(), _terminable():
+        command.run(values, positional)
+
+
+@contextmanager
+def _remarks() -> Iterator[None]:
+    """What the program has to say besides results goes to stderr, a line each, once."""
+    log, handler = logging.getLogger("inr_jax"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("inr-jax: %(message)s"))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # libraries give the root logger handlers of their own
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+
+
+def _reason(error: RuntimeError) -> str | None:
+    """What a failure of the device means to a user; None: it is none of these."""
+    line = str(error).splitlines()[0] if str(error) else ""
+    if "RESOURCE_EXHAUSTED" in line:
+        return f"memory of the device: {line}"
+    return None
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs a command; the exit code: 0, 2 for a user's mistake (one line on stderr), 143 when told to stop."""
-    if not argv or argv[0] in ("--help", "-h", "help"):
+    """Runs a command; the exit code: 0, 2 for a mistake or lack of room, 130 and 143 if stopped. One line tells."""
+    if not argv or argv[0] in HELP:
         print(_help())
         return 0
-    name, *rest = argv
+    # Printed after the exception is gone, so that progress bars have ended their line.
     try:
-        if name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise InputError(f"inr-jax: expected a command ({', '.join(COMMANDS)}); found {name}{hint}")
-        if any(a in ("--help", "-h", "-help") for a in rest):
-            print(_help(name))
-            return 0
-        _find_config(rest)
-        command = COMMANDS[name]
-        values, positional = _parse(command, name, rest)
-        for needed in ("workdir", "output"):
-            if needed in command.flags and name != "demo" and getattr(values, needed) is None:
-                raise InputError(f"inr-jax {name}: expected --{needed}=FOLDER; found none")
-        _limit(values)
-        command.run(values, positional)
+        _command(argv[0], argv[1:])
+        return 0
     except InputError as error:
-        print(f"inr-jax: error: {error}", file=sys.stderr)
-        return 2
+        code, line = 2, f"error: {error}"
+    except MemoryError as error:
+        code, line = 2, f"error: {str(error) or 'out of memory'}"
     except InterruptedError as error:
-        print(f"inr-jax: {error}", file=sys.stderr)
-        return 143
-    return 0
+        code, line = 143, str(error)
+    except KeyboardInterrupt:
+        code, line = 130, "stopped"
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        code, line = 2, f"error: {error.filename or 'output'}: cannot be written: {error.strerror}"
+    except RuntimeError as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        code, line = 2, f"error: {reason}"
+    print(f"inr-jax: {line}", file=sys.stderr)
+    return code
 
 
 def run() -> None:

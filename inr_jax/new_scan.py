@@ -1,7 +1,11 @@
 """`inr-jax adapt`: scans of a person in; B-scans at any position, labels, numbers and a report out."""
 
 import logging
-from collections.abc import Sequence
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +18,11 @@ from tqdm import tqdm
 
 from inr_jax import measurements, metrics, preprocessing, render, report, scan_io, trained
 from inr_jax.errors import InputError
-from inr_jax.scan import checked_labels
-from inr_jax.scan_io import Scan
+from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
 log = logging.getLogger(__name__)
-OCT = ("phantom_oct", "interp_oct")
 BEYOND = 1.1  # how far a scan may reach beyond the model's box, in half-extents
 
 
@@ -37,46 +39,76 @@ class Rendered(NamedTuple):
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
     """The scan's intensities that become 0 and 1, as in training: the window of `volumes`, the phantom's display range
+
     where the scan lies in it, the scan's own range otherwise.
     """
     if config.data.name == "volumes":
-        return tuple(config.data.volumes.window)
+        low, high = config.data.volumes.window
+        return low, high
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
-    return (0.0, 1.0) if config.data.name == "phantom_oct" and low >= 0 and high <= 1 else (low, high)
-
-
-def _unit_slo(slo: Float[np.ndarray, "Y X"], config: trained.ConfigDict) -> Float[np.ndarray, "Y X"]:
-    """The SLO in [0, 1], as in training: the phantom's is already, another's own range is taken."""
-    low, high = float(slo.min()), float(slo.max())
-    if (config.data.name == "phantom_oct" and low >= 0 and high <= 1) or low == high:
-        return np.clip(slo, 0, 1).astype(np.float32)
-    return preprocessing.to_unit_range(slo, low, high)
+    is_unit = config.data.name == "phantom_oct" and low >= 0 and high <= 1
+    return (0.0, 1.0) if is_unit else (low, high)
 
 
 def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Population, preprocessing.Undo]:
-    """One scan, all of it measured, as the model was trained to see it; what was assumed goes to `remarks`."""
+    """One scan, all of it measured, as the model was trained to see it; what was assumed goes to `remarks`.
+
+    Raises InputError if the scan is not of the kind the model was trained for.
+    """
+    _check(model, scan)
+    scan, options = _with_laterality(scan, model.config), model.config.data
     low, high = unit_range(scan, model.config)
+    voxels = preprocessing.to_unit_range(scan.voxels, low, high)
     if (low, high) != (0.0, 1.0):
         remarks.append(f"intensities from {low:g} to {high:g} were taken as 0 to 1")
-    if model.signal.slo and scan.slo is None:
-        scan = replace(scan, **_grey_slo(scan))
-        remarks.append("the model was trained with an SLO image and this scan has none: an even grey one was used")
-    scan = replace(scan, slo=_unit_slo(scan.slo, model.config) if model.signal.slo and scan.slo is not None else None)
-    if model.config.data.name in OCT and scan.laterality is None:
+    if voxels.min() == voxels.max():
+        raise InputError(f"{scan.name}: voxels: expected some within {low:g} to {high:g}; found none")
+    mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
+    if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye")
+    scan, undo = preprocessing.prepare(
+        replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None),
+        mirror=mirror,
+        align=options.name == "phantom_oct" and options.phantom_oct.align,
+    )
+    measured = np.ones(scan.voxels.shape[0], bool)
+    return preprocessing.stack([scan], measured=measured, classes=model.classes, note=""), undo
+
+
+def _check(model: Trained, scan: Scan) -> None:
+    """InputError if the model is for something else, or the scan larger than what it knows, or too small to be one."""
+    if model.signal.dimensions != 3 or model.signal.channels != 1:
+        raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
+    if min(scan.voxels.shape[1:]) < 8:
+        raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
+    extent = np.array(scan.voxels.shape) * scan.spacing
+    if (extent > 2 * BEYOND * model.half).any():
+        known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
+        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
     if scan.labels is not None and model.classes:
         checked_labels(scan.labels, len(model.classes), scan.name)
-    _check_extent(model, scan)
-    is_oct = model.config.data.name in OCT
-    scan, undo = preprocessing.prepare(
-        replace(scan, voxels=preprocessing.to_unit_range(scan.voxels, low, high)),
-        mirror=is_oct,
-        align=model.config.data.name == "phantom_oct" and model.config.data.phantom_oct.align,
-    )
-    scan = replace(scan, labels=None) if not model.classes else scan
-    measured = np.ones(scan.voxels.shape[0], bool)
-    population = preprocessing.stack([scan], measured=measured, classes=model.classes, note="")
-    return population, undo
+
+
+def _with_laterality(scan: Scan, config: trained.ConfigDict) -> Scan:
+    """The eye by the scan's name where the file does not say, if the model's own data were named so."""
+    if scan.laterality is not None or config.data.name != "interp_oct":
+        return scan
+    match = re.fullmatch(config.data.interp_oct.subject_pattern, scan.name)
+    eye = match.groupdict().get("eye") if match else None
+    return replace(scan, laterality={"OD": "R", "R": "R", "OS": "L", "L": "L"}.get(eye or ""))
+
+
+def _with_slo(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
+    """The SLO in [0, 1], an even grey one where it is missing, none where the model has no use for it."""
+    if not model.signal.slo:
+        return replace(scan, slo=None)
+    if scan.slo is None:
+        remarks.append("the model was trained with an SLO image and this scan has none: an even grey one was used")
+        return replace(scan, **_grey_slo(scan))
+    low, high = float(scan.slo.min()), float(scan.slo.max())
+    if low == high or (model.config.data.name == "phantom_oct" and low >= 0 and high <= 1):
+        return replace(scan, slo=np.clip(scan.slo, 0, 1))
+    return replace(scan, slo=preprocessing.to_unit_range(scan.slo, low, high))
 
 
 def _grey_slo(scan: Scan) -> dict:
@@ -90,16 +122,6 @@ def _grey_slo(scan: Scan) -> dict:
     }
 
 
-def _check_extent(model: Trained, scan: Scan) -> None:
-    """InputError if the scan is larger than what the model knows, or too small to be a scan."""
-    if min(scan.voxels.shape[1:]) < 8:
-        raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
-    extent = np.array(scan.voxels.shape) * scan.spacing
-    if (extent > 2 * BEYOND * model.half).any():
-        known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
-        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
-
-
 def adapt_scan(
     model: Trained, scan: Scan, *, steps: int | None = None, fit: bool = False, slices: int | None = None
 ) -> Rendered:
@@ -107,31 +129,34 @@ def adapt_scan(
 
     Raises InputError if the scan is not of the kind the model was trained for.
     """
-    if model.signal.dimensions != 3 or model.signal.channels != 1:
-        raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
     if slices is not None and slices > 1 and scan.voxels.shape[0] == 1:
         raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
     remarks: list[str] = []
     population, undo = as_population(model, scan, remarks)
     answers = trained.adapt_population(model, population, steps=steps, fit=fit)
-    labels = answers.labels[0] if answers.labels is not None else None
     rows = metrics.score(
-        answers.intensity[0], labels, *metrics.reference(population, 0), population.measured, population.valid[0],
+        answers.intensity[0],
+        answers.labels[0] if answers.labels is not None else None,
+        *metrics.reference(population, 0),
+        population.measured,
+        population.valid[0],
         population.classes if population.labels is not None else (),
-    )  # fmt: skip
+    )
     index = np.linspace(0, scan.voxels.shape[0] - 1, slices or scan.voxels.shape[0])
-    intensity, labels = _render_at(model, population, answers.adapted[0], index)
-    low, high = unit_range(scan, model.config)
-    intensity = preprocessing.from_unit_range(undo(np.clip(intensity, 0, 1), index), low, high)
-    labels = undo(labels, index, labels=True) if model.classes else None
+    intensity, labels = _render_at(model, population, answers.adapted[0], index, undo)
+    intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))
     facts = [row | {"seconds": answers.seconds[0]} for row in rows]
-    return Rendered(intensity, labels, index, answers.adapted[0], facts, remarks)
+    return Rendered(intensity, labels if model.classes else None, index, answers.adapted[0], facts, remarks)
 
 
 def _render_at(
-    model: Trained, population: Population, adapted: Adapted, bscan_index: Float[np.ndarray, " P"]
+    model: Trained,
+    population: Population,
+    adapted: Adapted,
+    bscan_index: Float[np.ndarray, " P"],
+    undo: preprocessing.Undo,
 ) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
-    """B-scans at fractional places, one at a time: memory holds one B-scan's hidden layers at most."""
+    """B-scans at fractional places in the scan's own geometry, one at a time: memory holds little but the result."""
     data = measurements.to_device(population, model.half)
     hyper = render.hyper_of(model.config.hyper)
     _, h, w = population.measured.shape
@@ -143,24 +168,51 @@ def _render_at(
         coords = index * data.scale[0] + data.shift[0]
         side = measurements.side_of(data, jnp.int32(0))
         intensity, labels = render.answer(model.built, hyper, *adapted, side, coords)
-        return intensity.reshape(h, w), labels.reshape(h, w)
+        return jnp.clip(intensity, 0, 1).reshape(h, w), labels.reshape(h, w)
 
-    pairs = [bscan(jnp.float32(place)) for place in tqdm(bscan_index, "render", unit="B-scan", disable=None)]
-    return np.stack([np.asarray(i) for i, _ in pairs]), np.stack([np.asarray(j) for _, j in pairs])
+    intensity = np.empty((len(bscan_index), h, w), np.float32)
+    labels = np.empty(intensity.shape, np.int8)
+    for i, place in enumerate(tqdm(bscan_index, "render", unit="B-scan", disable=None)):
+        values, classes = map(np.asarray, bscan(jnp.float32(place)))
+        one = slice(i, i + 1)
+        intensity[one] = undo(values[None], bscan_index[one])
+        labels[one] = undo(classes[None].astype(np.int8), bscan_index[one], labels=True)
+    return intensity, labels
 
 
 def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
-    """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html."""
+    """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html.
+
+    All of them or none. Raises InputError where that cannot be.
+    """
     spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    scan_io.make_folder(folder)
-    scan_io.write_volume(folder / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
-    if rendered.labels is not None:
-        scan_io.write_labels(
-            folder / "segmentation.nii.gz", rendered.labels, spacing, origin, scan.direction, model.classes
-        )
-    trained.save_modulations(folder / "modulation.npz", [scan.name], [rendered.adapted.modulation])
-    report.write_csv([{"subject": scan.name} | row for row in rendered.rows], folder / "metrics.csv")
-    report.scan_report(folder / "report.html", model, scan, rendered)
+    with _all_or_none(folder) as part:
+        scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
+        if rendered.labels is not None:
+            scan_io.write_labels(
+                part / "segmentation.nii.gz", rendered.labels, spacing, origin, scan.direction, model.classes
+            )
+        trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
+        report.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
+        report.scan_report(part / "report.html", model, scan, rendered)
+
+
+@contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` whose files move there on success, and which goes with them on failure."""
+    part = folder.with_name(f".{os.getpid()}.{folder.name}")
+    scan_io.make_folder(part)
+    try:
+        yield part
+        scan_io.make_folder(folder)
+        for file in sorted(part.iterdir()):
+            os.replace(file, folder / file.name)
+    except InputError as error:
+        raise InputError(str(error).replace(str(part), str(folder))) from error
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def adapt_files(
@@ -174,14 +226,11 @@ def adapt_files(
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
 
-    Raises InputError before anything is written if a file cannot be read, and at the first scan that does not fit the
-    model; those before it are written.
+    Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
     """
     model = trained.restore(workdir)
-    slo_axes = model.config.data.interp_oct.slo_axes
-    scans = [scan for file in files for scan in _scans(Path(file), slo_axes)]
-    _check_names([scan.name for scan in scans])
-    for scan in scans:
+    for scan in _scans(files, model.config):
+        scan_io.make_folder(Path(output))
         rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices)
         folder = Path(output) / scan.name
         save(folder, model, scan, rendered)
@@ -191,16 +240,16 @@ def adapt_files(
         print(f"{scan.name}: {folder} ({score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans)")
 
 
-def _scans(path: Path, slo_axes: str) -> list[Scan]:
-    if path.suffix == ".npz":
-        return scan_io.read_npz_scans(path, slo_axes=slo_axes)
-    return [scan_io.read_scan(path)]
-
-
-def _check_names(names: list[str]) -> None:
-    """Results lie in a folder named after the scan: InputError where two would share one, or a name is none."""
-    for name in names:
-        if not name or name in (".", "..") or Path(name).name != name:
-            raise InputError(f"{name!r}: scan name: expected one that a folder can have; found this")
-        if names.count(name) > 1:
-            raise InputError(f"{name}: scan name: expected a different one for every scan; found {names.count(name)}")
+def _scans(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
+    """Every scan of the files, read when its turn comes. Raises InputError where two would be written to one place."""
+    written: dict[str, str] = {}
+    for file in files:
+        axes = config.data.interp_oct.slo_axes
+        scans = scan_io.read_npz_scans(file, slo_axes=axes) if file.endswith(".npz") else [scan_io.read_scan(file)]
+        for scan in scans:
+            if Path(scan.name).name != scan.name:
+                raise InputError(f"{file}: name: expected one that can name a folder; found {scan.name!r}")
+            if scan.name in written:
+                raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")
+            written[scan.name] = file
+            yield scan

@@ -5,9 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
-import runpy
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,21 +30,6 @@ PACKAGES = (
 )
 # Keys that change how a training is run, not what it computes.
 FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep")
-
-
-def load_config(path: str | Path) -> ConfigDict:
-    """The config a script's `get_config()` returns. Scripts import each other as `configs.<name>`.
-
-    Raises InputError if there is no such script.
-    """
-    path = Path(path).absolute()
-    if not path.is_file():
-        raise InputError(f"config: expected a script; found no file {path}")
-    sys.path.insert(0, str(path.parent.parent))
-    try:
-        return runpy.run_path(str(path))["get_config"]()
-    finally:
-        sys.path.pop(0)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -149,4 +132,6 @@ def drop_lines_after(path: Path, step: int) -> None:
     for line in path.read_text().splitlines():
         if line.endswith("}") and json.loads(line)["step"] <= step:
             kept.append(line)
-    path.write_text("".join(f"{line}\n" for line in kept))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    os.replace(temporary, path)

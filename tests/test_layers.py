@@ -47,6 +47,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
     "workdir": {"types", "errors"},
+    "limits": {"errors"},
+    "config_script": {"errors"},
+    "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
     **dict.fromkeys(("recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE),
     **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
@@ -62,7 +65,7 @@ ONLY_IN = {
     "optax": {"adaptation", "population", "render"},
     "SimpleITK": {"scan_io"},
     "tensorboardX": {"train"},
-    "absl": {"main"},
+    "absl": {"main", "command_flags"},
 }
 WITHOUT_JAX = SCANS | {
     "phantom",

@@ -1,0 +1,81 @@
+"""Config scripts: found, run, and what they say checked. No jax here: --device has to come before it."""
+
+import runpy
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from inr_jax.errors import InputError
+
+SHIPPED = Path(__file__).with_name("configs")  # where the package is installed; in the project it lies beside it
+SHIPPED = SHIPPED if SHIPPED.is_dir() else Path(__file__).parents[1] / "configs"
+# What a script of a user's may raise.
+SCRIPT_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def load_config(path: str | Path) -> ConfigDict:
+    """The config a script's `get_config()` returns; `configs/<name>.py` is also found outside the project.
+
+    Scripts import those beside them, and the shipped ones, as `configs.<name>`. Raises InputError if there is no
+    such script, or it does not run.
+    """
+    script = _find_script(Path(path))
+    try:
+        with _importable(script.parent):
+            config = runpy.run_path(str(script)).get("get_config", lambda: None)()
+    except SCRIPT_ERRORS as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: line {line}: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"{path}: expected a function get_config() that returns a ConfigDict; found none")
+    return config
+
+
+def _find_script(path: Path) -> Path:
+    if path.is_file():
+        return path.absolute()
+    shipped = SHIPPED / path.name
+    if path.parent == Path("configs") and shipped.is_file():
+        return shipped
+    known = ", ".join(f"configs/{script.name}" for script in sorted(SHIPPED.glob("*.py")))
+    raise InputError(f"config: expected a script (shipped: {known}); found no file {path}")
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """`configs` is the folder, then the shipped one; afterwards it is what it was before."""
+    package = ModuleType("configs")
+    package.__path__ = [str(folder), str(SHIPPED)]
+    before = _config_modules()
+    for name in before:
+        del sys.modules[name]
+    sys.modules["configs"] = package
+    try:
+        yield
+    finally:
+        for name in _config_modules():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _config_modules() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "configs"}
