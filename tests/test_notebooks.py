@@ -1,0 +1,46 @@
+"""The notebooks run from top to bottom at toy size, and end in numbers that mean something."""
+
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the notebooks extra is not installed")
+nbclient = pytest.importorskip("nbclient", reason="the notebooks extra is not installed")
+pytest.importorskip("ipykernel", reason="the notebooks extra is not installed")
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def run(name: str, monkeypatch: pytest.MonkeyPatch, question: str) -> list[float]:
+    """Runs a notebook and then one more cell; the numbers that cell prints."""
+    monkeypatch.setenv("INR_JAX_TOY", "1")
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(f"print(*({question}))"))
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    return [float(word) for word in notebook.cells[-1].outputs[0].text.split()]
+
+
+def test_quickstart_scores_its_answers(monkeypatch):
+    psnr, dice, linear = run(
+        "01_quickstart.ipynb",
+        monkeypatch,
+        'scores["inr_jax"]["psnr"], scores["inr_jax"]["dice"], scores["linear"]["psnr"]',
+    )
+    assert psnr > 10
+    assert 0 <= dice <= 1
+    assert linear > 15
+
+
+def test_learned_rule_adapts_better_than_guessed_step_sizes(monkeypatch):
+    start, guessed, ruled, joint = run(
+        "02_meta_learning_step_by_step.ipynb", monkeypatch, "ruled[0], guessed[-1], ruled[-1], joint[-1]"
+    )
+    assert ruled > start + 3
+    assert ruled > guessed
+    assert joint > start + 3
+
+
+@pytest.mark.parametrize("name", ["01_quickstart.ipynb", "02_meta_learning_step_by_step.ipynb"])
+def test_notebooks_are_stored_without_outputs(name):
+    cells = nbformat.read(NOTEBOOKS / name, as_version=4).cells
+    assert not any(cell.get("outputs") for cell in cells)
