@@ -74,12 +74,8 @@ class Population(NamedTuple):
     labels: Int[np.ndarray, "N *grid"] | None  # in the frame of the measurement; None: no labels
     spacing: Float[np.ndarray, "N k"]  # mm, in the order of the grid's axes
     offset: Float[np.ndarray, "N k"]  # mm, the grid's centre in the frame of the model's box
-    measured: Bool[
-        np.ndarray, "*grid"
-    ]  # what a new scan offers (its fitted B-scans); the rest is to be predicted
-    truth: (
-        Float[np.ndarray, "N *grid C"] | None
-    )  # noise-free and motion-free, where known; else scored on `intensity`
+    measured: Bool[np.ndarray, "*grid"]  # what a new scan offers (its fitted B-scans); the rest is to be predicted
+    truth: Float[np.ndarray, "N *grid C"] | None  # noise-free and motion-free, where known; else scored on `intensity`
     truth_labels: Int[np.ndarray, "N *grid"] | None
     slo: Float[np.ndarray, "N Y X"] | None  # in [0, 1]
     # (row, column) on the SLO = slo_affine @ [mm along the first axis, mm along the last axis, 1], in `offset`'s frame
