@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from inr_jax import adaptation, coordinates, measurements, modulations
@@ -102,7 +102,7 @@ def make_fit(
 
 def answer(
     built: Model, hyper: Any, field: Params, modulation: Modulation, side: Any, coords: Float[Array, "n k"]
-) -> tuple[Float[Array, "n C"], Int[Array, "n"]]:
+) -> tuple[Float[Array, "n C"], UInt8[Array, "n"]]:
     """Intensity and most probable label at points, block by block; label 0 where there is no segmentation."""
     n = coords.shape[0]
     padded = jnp.pad(coords, ((0, -n % BLOCK), (0, 0))).reshape(-1, BLOCK, coords.shape[-1])
