@@ -38,7 +38,7 @@ def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
     return timing.Cell(
         name=f"{stage.name}: {batch} x {size.points}" + (f" + {inner} x {size.context}" if inner else ""),
         run=recipe.make_run(config, stage, bench.built, bench.pools, bench.grid),
-        arguments=(jax.device_put(state), bench.data, jnp.int32(steps)),
+        arguments=(jax.device_put(state), bench.data, stage.hyper, jnp.int32(steps)),
         steps=steps,
         points=steps * batch * (size.points + inner * size.context),
         flops=steps * batch * forward * (3 * size.points + 9 * inner * size.context),

@@ -134,28 +134,29 @@ def schedule(step: Array, steps: int, warmup: int, final: float) -> Array:
 
 def make_run(
     config: ConfigDict, stage: Stage, model: Model, pools: measurements.Pools, grid: tuple[int, ...]
-) -> Callable[[State, Measurements, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
-    """`run(state, data, count)`: that many outer steps in one dispatch, and the metrics of the last.
+) -> Callable[[State, Measurements, Hyper, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
+    """`run(state, data, hyper, count)`: that many outer steps in one dispatch, and the metrics of the last.
 
     The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
-    depends on the seed and the step alone.
+    depends on the seed and the step alone. `hyper` is traced, too: other numbers need no other program, and a sweep
+    can batch over them.
     """
     options = config.train[stage.name]
     optimizer = population.outer_optimizer(config.train.clip)
     root = jax.random.key(config.train.seed + 1)
 
-    def step(state: State, data: Measurements) -> tuple[State, dict[str, Array]]:
+    def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
         count = data.scale.shape[0]
         subjects = jax.random.choice(pick, count, (min(options.subjects, count),), replace=False)
         decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
-        loss = subject_loss(config, stage, model, data, pools, grid)
-        return population.batch_step(loss, state, subjects, optimizer, stage.learns, stage.hyper, decay, key)
+        loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
+        return population.batch_step(loss, state, subjects, optimizer, stage.learns, hyper, decay, key)
 
     @jax.jit
-    def run(state: State, data: Measurements, count: Array) -> tuple[State, dict[str, Array]]:
-        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, data)[1])
-        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry[0], data), (state, empty))
+    def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, data, hyper)[1])
+        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry[0], data, hyper), (state, empty))
 
     return run
 

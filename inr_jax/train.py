@@ -158,7 +158,7 @@ def _run_stage(
             due = min(_next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every))
             count = min(due, stage.end) - step
             began = time.perf_counter()
-            state, metrics = run(state, device_data, jnp.int32(count))
+            state, metrics = run(state, device_data, stage.hyper, jnp.int32(count))
             now = int(state.step)
             seconds = (time.perf_counter() - began) / count
             bar.update(count)

@@ -1,0 +1,62 @@
+"""Stages: what is traced, what is left out, how rates rise and fall."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from inr_jax import coordinates, data, measurements, model, recipe
+from inr_jax.errors import InputError
+
+
+def tiny():
+    config = default.get_config()
+    config.data.phantom_oct.update(people=(1, 1, 1), eyes=1, shape=(5, 48, 24))
+    config.model.update(width=8, depth=2)
+    config.train.autodecoder.update(steps=4, points=64, context=64, subjects=1)
+    return config
+
+
+def test_one_compiled_program_serves_other_numbers_and_other_counts():
+    config = tiny()
+    population = data.load(config.data, "train")
+    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    built = model.build(config, model.Signal.of(population))
+    state = recipe.initial_state(config, built, 1)
+    stage = recipe.stages(config)[0]
+    pools = measurements.pools(population.measured)
+    run = recipe.make_run(config, stage, built, pools, population.measured.shape)
+    on_device = measurements.to_device(population, half)
+    still = stage.hyper._replace(rate_field=jnp.float32(0.0), rate_table=jnp.float32(0.0))
+    moved, _ = run(state, on_device, stage.hyper, jnp.int32(3))
+    kept, _ = run(state, on_device, still, jnp.int32(2))
+    assert run._cache_size() == 1
+    for before, after, same in zip(
+        *map(jax.tree.leaves, (state.params.field, moved.params.field, kept.params.field)), strict=True
+    ):
+        assert np.array_equal(before, same)
+        assert before.size == 0 or not np.array_equal(before, after)
+
+
+def test_stages_without_steps_are_left_out():
+    config = tiny()
+    config.train.rule.steps = 0
+    found = recipe.stages(config)
+    assert [stage.name for stage in found] == ["autodecoder", "joint"]
+    assert found[1].first == found[0].end == 4
+
+
+@pytest.mark.parametrize(("key", "value"), [("autodecoder.subjects", 0), ("joint.steps", -1), ("log_every", 0)])
+def test_settings_that_cannot_be_run_are_refused_by_name(key, value):
+    config = tiny()
+    config.train.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=f"train.{key}"):
+        recipe.stages(config)
+
+
+def test_rates_rise_over_the_warmup_and_end_at_their_final_share():
+    rates = [float(recipe.schedule(jnp.int32(i), 100, 9, 0.1)) for i in range(101)]
+    np.testing.assert_allclose(rates[0], 0.1, rtol=1e-5)
+    assert np.argmax(rates) == 9
+    np.testing.assert_allclose(rates[100], 0.1, rtol=1e-5)
