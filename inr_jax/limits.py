@@ -3,15 +3,15 @@
 import os
 import random
 import signal
+import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 from inr_jax.errors import InputError
 
-GRACE = 2.0  # seconds the main thread has to clean up, once there is too much in memory
-OUT_OF_MEMORY = 2  # exit code where it does not come to it
+GRACE = 2.0  # seconds a process has to clean up, once there is too much in memory
+EVERY = 0.02  # seconds between two looks
 
 
 def limit(*, device: str, threads: int | None, max_memory: float | None) -> None:
@@ -40,35 +40,53 @@ def limit(*, device: str, threads: int | None, max_memory: float | None) -> None
             ) from error
 
 
-def resident() -> float:
-    """GB of this process in memory; the most there ever were where the system has no /proc."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
-    import resource
+def resident(process: int) -> float:
+    """GB of a process in memory; 0.0 where it has ended."""
+    statm = Path(f"/proc/{process}/statm")
+    if Path("/proc/self/statm").is_file():
+        try:
+            return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+    found = subprocess.run(["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return int(found.stdout.strip() or 0) / 2**20
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+
+def _message(limit: float) -> str:
+    return f"memory: expected at most {limit:g} GB (--max-memory); found more in use"
 
 
 def _watch(limit: float) -> None:
-    """Raises MemoryError in the main thread at the limit, and ends the process where that is deep in a computation.
+    """Starts a process that watches this one: it has to be heard while a computation holds the interpreter.
 
     A limit of the system (RLIMIT_DATA) counts what is reserved but unused, and XLA aborts where it cannot allocate.
     """
-    told = threading.Event()
-    message = f"memory: expected at most {limit:g} GB (--max-memory); found more in use"
+
+    command = [sys.executable, "-m", "inr_jax.limits", str(os.getpid()), str(limit)]
 
     def tell(*_: object) -> None:
-        told.set()
-        raise MemoryError(message)
-
-    def watch() -> None:
-        while resident() <= limit:
-            time.sleep(0.02)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-        if not told.wait(GRACE):
-            print(f"\ninr-jax: error: {message}", file=sys.stderr, flush=True)
-            os._exit(OUT_OF_MEMORY)
+        watcher.terminate()
+        raise MemoryError(_message(limit))
 
     signal.signal(signal.SIGUSR1, tell)
-    threading.Thread(target=watch, daemon=True).start()
+    watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def guard(process: int, limit: float) -> None:
+    """Tells the parent process when it is over the limit, and ends it where it does not listen."""
+
+    def is_over() -> bool:
+        return os.getppid() == process and resident(process) > limit
+
+    while os.getppid() == process and not is_over():
+        time.sleep(EVERY)
+    if os.getppid() == process:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(GRACE)
+    if is_over():
+        print(f"\ninr-jax: error: {_message(limit)}", file=sys.stderr, flush=True)
+        os.kill(process, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    guard(int(sys.argv[1]), float(sys.argv[2]))

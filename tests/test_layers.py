@@ -67,6 +67,8 @@ ONLY_IN = {
     "tensorboardX": {"train"},
     "absl": {"main", "command_flags"},
 }
+# what is imported before a command is known
+COMMAND_LINE = {"main", "command_flags", "config_script", "limits", "errors"}
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",
@@ -131,10 +133,11 @@ def test_reading_preparing_and_simulating_need_no_jax(name):
     assert not libraries(name) & {"jax", "jaxlib", "flax", "optax", "orbax"}
 
 
-def test_the_command_line_imports_modules_only_where_a_command_needs_them():
-    eager = {module for module, lazily in imports("main") if not lazily}
-    assert {module.split(".")[0] for module in eager} <= sys.stdlib_module_names | {"absl", "inr_jax"}
-    assert {module for module in eager if module.startswith("inr_jax")} == {"inr_jax.errors"}
+@pytest.mark.parametrize("name", COMMAND_LINE)
+def test_the_command_line_imports_modules_only_where_a_command_needs_them(name):
+    eager = {module for module, lazily in imports(name) if not lazily}
+    assert {module.split(".")[0] for module in eager} <= sys.stdlib_module_names | {"absl", "ml_collections", "inr_jax"}
+    assert {module.removeprefix("inr_jax.") for module in eager if module.startswith("inr_jax")} <= COMMAND_LINE
 
 
 def loaded_after(code):

@@ -35,7 +35,8 @@ def read_config(path: Path) -> ConfigDict:
 
 def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     """The same config at toy size: a narrow network, few points, `steps` outer steps in every stage."""
-    config.data.phantom_oct.update({"people": (2, 1, 1), "shape": (5, 48, 24)})
+    config.data.phantom_oct.update({"people": (2, 1, 1), "shape": (5, 48, 24), "eyes": 1})
+    config.data.fundus.update({"size": (32, 32), "people": (("01", "02"), ("11",), ("13",))})
     config.model.update({"width": 16, "depth": 2})
     axes = len(config.model.modulation.axes)
     config.model.modulation.grid.levels = ((*(2,) * axes, 4),)
@@ -45,6 +46,11 @@ def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     config.adapt.update({"points": 64, "steps": 2})
     config.train.update({"save_every": 2, "log_every": 2, "steps_per_dispatch": 2, "validation_scans": 1})
     return config
+
+
+def get_config() -> ConfigDict:
+    """The default config at toy size: this file is a config script too."""
+    return make_tiny(read_config(ROOT / "configs" / "default.py"), steps=4)
 
 
 def fixture(name: str) -> Path:

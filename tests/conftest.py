@@ -1,0 +1,34 @@
+"""What several test modules use: the demo, run once at toy size."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import jax
+import pytest
+import toy
+
+from inr_jax import demo
+
+
+@pytest.fixture(scope="session")
+def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a demo of seconds: `model` is a training, `test` its evaluation, `printed.txt` what it said."""
+    config = toy.get_config()
+    config.model.modulation.parts = ("grid",)
+    config.train.update({"stages": ("joint",), "calibrate": False})
+    config.fit.update({"points": 64, "steps": 5, "weights_steps": 5})
+    folder = tmp_path_factory.mktemp("toy_demo")
+    said = io.StringIO()
+    jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time
+    with contextlib.redirect_stdout(said):
+        demo.demo(folder, config)
+    jax.config.update("jax_disable_most_optimizations", False)
+    (folder / "printed.txt").write_text(said.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_demo: Path) -> Path:
+    """The folder of a training at toy size."""
+    return toy_demo / "model"

@@ -1,0 +1,307 @@
+"""Training at toy size: killed and resumed to the same bits, refused under another config, logged without gaps."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from real_data import real_data
+from synthetic import layered_population
+from tensorboardX.proto.event_pb2 import Event
+from toy import CONFIGS, ROOT, get_config, make_tiny, read_config
+
+from inr_jax import checkpoint, data, measurements, model, recipe, workdir
+from inr_jax.errors import InputError
+from inr_jax.train import train
+
+NEEDS = {"fundus": "chase_db1", "volumes": "ct"}  # folders of the real data
+TOTAL = 12  # steps of the toy config: three stages of four, a checkpoint at every second
+# Dies where Orbax would give a finished checkpoint of step 7 or later its name.
+DIE_IN_A_WRITE = """
+import os, re, signal, sys
+def die(event, arguments):
+    found = event == "os.rename" and re.search(r"checkpoints/(\\d+)[^/]*tmp[^/]*$", str(arguments[0]))
+    if found and int(found[1]) >= 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(die)
+from inr_jax.main import run
+run()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(tmp_path_factory):
+    """What is compiled in one process serves the others of the run; optimisation would cost more than it saves."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_disable_most_optimizations": True,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in options.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
+        jax.experimental.compilation_cache.compilation_cache.reset_cache()
+        yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+
+
+def start(folder, *flags, program=("-m", "inr_jax")):
+    """`inr-jax train` of the toy config in a process of its own; its messages go to a file beside the folder."""
+    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    command = [
+        sys.executable,
+        *program,
+        "train",
+        f"--config={ROOT / 'tests' / 'toy.py'}",
+        f"--workdir={folder}",
+        *flags,
+    ]
+    with folder.with_suffix(".txt").open("a") as messages:
+        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, stdout=messages, stderr=messages)
+
+
+def wait_for_step(process, folder, step):
+    """Until a checkpoint of that step or a later one is there."""
+    deadline = time.monotonic() + 500
+    while (checkpoint.latest(folder) or 0) < step:
+        assert process.poll() is None, folder.with_suffix(".txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a training that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("train") / "whole"
+    assert start(folder).wait() == 0, folder.with_suffix(".txt").read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The same training stopped by SIGTERM, killed in a checkpoint's write, killed between two, and resumed each time.
+
+    Returns its folder, and what was seen after each: exit code, newest step, other names among the checkpoints.
+    """
+    folder = tmp_path_factory.mktemp("train") / "interrupted"
+    seen = {}
+
+    def note(name, process):
+        code = process.wait()
+        others = [p.name for p in (folder / checkpoint.FOLDER).iterdir() if not p.name.isdigit()]
+        seen[name] = {"code": code, "newest": checkpoint.latest(folder), "others": others}
+        seen[name]["said"] = folder.with_suffix(".txt").read_text()
+
+    process = start(folder)
+    wait_for_step(process, folder, 2)
+    process.send_signal(signal.SIGTERM)
+    note("terminated", process)
+    note("in a write", start(folder, program=("-c", DIE_IN_A_WRITE)))
+    process = start(folder, "--config.train.steps_per_dispatch=3")
+    wait_for_step(process, folder, 10)
+    process.kill()
+    note("between", process)
+    note("resumed", start(folder, "--config.train.steps_per_dispatch=1"))
+    return folder, seen
+
+
+def state_of(folder):
+    """The newest state in a folder, and its step."""
+    config = get_config()
+    facts = json.loads((folder / workdir.MODEL).read_text())
+    built = model.build(config, model.Signal(**facts["signal"]))
+    like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
+    return checkpoint.restore(folder, like)
+
+
+def test_a_training_killed_thrice_and_resumed_equals_the_undisturbed_one_bit_for_bit(whole, interrupted):
+    """Also under other numbers of steps per dispatch."""
+    (expected, last), (found, step) = state_of(whole), state_of(interrupted[0])
+    assert last == step == TOTAL
+    assert checkpoint.checksum(found) == checkpoint.checksum(expected)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+def test_sigterm_saves_and_exits_with_143(interrupted):
+    seen = interrupted[1]["terminated"]
+    assert seen["code"] == 143
+    last = seen["said"].strip().splitlines()[-1]
+    assert re.search(rf"stopped and saved at step {seen['newest']}; the same command goes on from there", last)
+    assert 2 <= seen["newest"] < TOTAL
+
+
+def test_a_kill_in_the_middle_of_a_checkpoint_s_write_leaves_the_one_before_it(interrupted):
+    seen = interrupted[1]["in a write"]
+    assert seen["code"] == -signal.SIGKILL
+    assert seen["newest"] < 8
+    assert seen["others"]  # what was half-written
+    assert interrupted[1]["between"]["newest"] >= 10
+    assert interrupted[1]["resumed"] | {"said": ""} == {"code": 0, "newest": TOTAL, "others": [], "said": ""}
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / workdir.LOG).read_text().splitlines()]
+
+
+def test_logs_have_no_step_twice_and_the_numbers_of_an_undisturbed_training(whole, interrupted):
+    def by_step(folder):
+        kinds = [(r["step"], "validation_psnr" in r) for r in records(folder)]
+        assert len(kinds) == len(set(kinds))
+        assert [step for step, _ in kinds] == sorted(step for step, _ in kinds)
+        free = ("seconds_per_step",)
+        return {
+            kind: {k: v for k, v in r.items() if k not in free} for kind, r in zip(kinds, records(folder), strict=True)
+        }
+
+    expected, found = by_step(whole), by_step(interrupted[0])
+    assert {step for step, validated in expected if not validated} == set(range(2, TOTAL + 1, 2))
+    assert {step for step, validated in expected if validated} == set(range(6, TOTAL + 1, 2))
+    # a kill between a checkpoint and its validation's line loses that line; nothing else may differ
+    assert {kind for kind in expected if not kind[1]} <= set(found) <= set(expected)
+    for kind, record in found.items():
+        assert record == expected[kind]
+
+
+def events(folder):
+    """What TensorBoard would show: the events of all files, which are length, checksum, bytes, checksum each."""
+    for path in sorted((folder / "tensorboard").glob("events.*")):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            (size,) = struct.unpack_from("<Q", content, at)
+            yield Event.FromString(content[at + 12 : at + 12 + size])
+            at += 16 + size
+
+
+def test_a_training_leaves_its_config_a_manifest_and_logs(whole):
+    assert json.loads((whole / workdir.CONFIG).read_text()) == workdir.plain(get_config())
+    manifest = json.loads((whole / workdir.MANIFEST).read_text())
+    population = data.load(get_config().data, "train")
+    assert manifest["data"]["train"] == workdir.fingerprint(population)
+    assert manifest["data"]["train"] != manifest["data"]["validation"]
+    assert manifest["seed"] == 0
+    assert manifest["versions"]["jax"] == jax.__version__
+    assert all({"loss", "mse", "psnr", "gradient_norm", "seconds_per_step"} <= set(r) for r in records(whole)
+               if "validation_psnr" not in r)  # fmt: skip
+    values = [value for event in events(whole) for value in event.summary.value]
+    scalars = {(v.tag, round(v.simple_value, 4)) for v in values if v.HasField("simple_value")}
+    last = records(whole)[-2]
+    assert ("loss", round(float(np.float32(last["loss"])), 4)) in scalars
+    assert {v.tag for v in values if v.HasField("image")} == {"validation/given_and_answered"}
+    picture = next(v.image for v in values if v.HasField("image"))
+    assert (picture.height, picture.width) == (2 * 48, 24)
+
+
+def test_the_fingerprint_of_the_data_sees_every_voxel():
+    population = data.load(get_config().data, "validation")
+    changed = population.intensity.copy()
+    changed[0, 1, 2, 3] += 1e-3
+    assert workdir.fingerprint(population) == workdir.fingerprint(data.load(get_config().data, "validation"))
+    assert workdir.fingerprint(population._replace(intensity=changed)) != workdir.fingerprint(population)
+
+
+def test_a_damaged_newest_checkpoint_is_told_and_trained_again_from_the_one_before(whole, tmp_path, caplog):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    arrays = (folder / checkpoint.FOLDER / str(TOTAL) / "state" / "d").glob("*")
+    largest = max(arrays, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    train(get_config(), folder)
+    assert f"checkpoint {TOTAL} is damaged" in caplog.text
+    assert checkpoint.checksum(state_of(folder)[0]) == checkpoint.checksum(state_of(whole)[0])
+
+
+def test_another_config_is_refused_by_its_key_and_allowed_when_told(whole, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    config = get_config()
+    config.hyper.segmentation = 0.5
+    with pytest.raises(InputError, match=r"hyper\.segmentation was 0\.02, is 0\.5") as caught:
+        train(config, folder)
+    assert "\n" not in str(caught.value)
+    assert json.loads((folder / workdir.CONFIG).read_text()) == workdir.plain(get_config())
+    train(config, folder, allow_config_change=True)
+    assert json.loads((folder / workdir.CONFIG).read_text())["hyper"]["segmentation"] == 0.5
+    assert checkpoint.latest(folder) == TOTAL
+
+
+def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
+    config = get_config()
+    workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))
+    config.train.update({"steps_per_dispatch": 7, "save_every": 5, "log_every": 3, "keep": 9})
+    workdir.check_config(tmp_path, config)
+
+
+def test_a_log_line_cut_short_by_a_kill_is_dropped(tmp_path):
+    log = tmp_path / workdir.LOG
+    log.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"step": 8, "lo')
+    workdir.drop_lines_after(log, 4)
+    assert log.read_text() == '{"step": 2}\n{"step": 4}\n'
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train.stages": ("autodecoder", "jiont")}, "train.stages: .* found 'jiont'"),
+        ({"train.stages": ()}, "train.stages: .* found none"),
+        ({"train.joint.rates.fields": 1.0}, "train.joint.rates: expected field, start, rule, table; found fields"),
+    ],
+)
+def test_stages_and_parts_that_do_not_exist_are_refused_by_name(changes, said):
+    config = get_config()
+    with config.unlocked():
+        config.update_from_flattened_dict(changes)
+        for key, value in changes.items():
+            if key.startswith("train.joint.rates"):
+                config.train.joint.rates[key.rsplit(".", 1)[1]] = value
+    with pytest.raises(InputError, match=said):
+        recipe.stages(config)
+
+
+def test_stages_follow_each_other_and_learn_what_their_rates_name():
+    stages = recipe.stages(get_config())
+    assert [(s.name, s.first, s.end) for s in stages] == [("autodecoder", 0, 4), ("rule", 4, 8), ("joint", 8, 12)]
+    assert [set(s.learns) for s in stages] == [{"field", "table"}, {"rule", "start"}, {"field", "start", "rule"}]
+    assert float(stages[2].hyper.rate_field) == np.float32(get_config().train.joint.rates.field)
+    assert float(stages[2].hyper.rate_table) == 0
+
+
+def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
+    config = get_config()
+    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False})
+    population = layered_population(people=1, shape=(5, 8, 8))
+    built = model.build(config, model.Signal.of(population))
+    before, after = recipe.stages(config)
+    state = recipe.initial_state(config, built, subjects=5)
+    device_data = measurements.to_device(population, np.float32([1, 1, 1]))
+    pools = measurements.pools(population.measured)
+    entered = recipe.enter(config, after, before, state, built, device_data, pools, (5, 8, 8))
+    for mean, rows in zip(jax.tree.leaves(entered.params.start), jax.tree.leaves(state.table), strict=True):
+        np.testing.assert_allclose(mean, np.asarray(rows).mean(0), atol=1e-7)
+        assert np.asarray(mean).any()
+    np.testing.assert_array_equal(entered.step, state.step)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_trains_through_its_own_loader(path, tmp_path):
+    config = make_tiny(read_config(path), steps=4)
+    if config.data.name in NEEDS:
+        real_data(NEEDS[config.data.name])
+    folder = train(config, tmp_path / path.stem)
+    steps = [r["step"] for r in records(folder) if "validation_psnr" not in r]
+    assert steps == list(range(2, TOTAL + 1, 2))
+    assert all(np.isfinite(r["loss"]) for r in records(folder) if "loss" in r)
