@@ -1,6 +1,7 @@
 """`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
     answers = {
         name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
     }
+    tqdm.write("baselines: tuning the denoisers on validation scans", file=sys.stderr)
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions = {name: Prediction(a.intensity, a.labels, "") for name, a in answers.items()} | others
     rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})

@@ -154,6 +154,7 @@ def _run_stage(
         unit="step",
     )
     with bar:
+        bar.set_postfix_str("compiling, once")
         while (step := int(state.step)) < stage.end:
             due = min(_next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every))
             count = min(due, stage.end) - step
