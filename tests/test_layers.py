@@ -133,7 +133,7 @@ def test_reading_preparing_and_simulating_need_no_jax(name):
     assert not libraries(name) & {"jax", "jaxlib", "flax", "optax", "orbax"}
 
 
-@pytest.mark.parametrize("name", COMMAND_LINE)
+@pytest.mark.parametrize("name", sorted(COMMAND_LINE))
 def test_the_command_line_imports_modules_only_where_a_command_needs_them(name):
     eager = {module for module, lazily in imports(name) if not lazily}
     assert {module.split(".")[0] for module in eager} <= sys.stdlib_module_names | {"absl", "ml_collections", "inr_jax"}
