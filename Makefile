@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Two test processes of one thread each: more of either were slower on two cores.
+# As many test processes as WORKERS says, one thread each, so that two cores are not asked for four.
 WORKERS ?= 2
 TEST_ENV := OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $$XLA_FLAGS" JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
