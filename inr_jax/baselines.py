@@ -96,7 +96,8 @@ def deep_surface(
 ) -> Float[np.ndarray, "D W"]:
     """Rows of the smooth surface through the bright deep band of the measured B-scans, linear between them."""
     seen = np.asarray(valid[measured].any(axis=1))
-    band = trace_band(intensity[measured].mean(axis=-1), seen, tuple(spacing))
+    d, h, w = spacing.tolist()
+    band = trace_band(intensity[measured].mean(axis=-1), seen, (d, h, w))
     return spread(smooth_surface(band, seen), (measured, np.ones(seen.shape[1], bool)), "linear")
 
 

@@ -57,12 +57,12 @@ def define_config(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[s
     Raises InputError where there is no script, it does not run, or it lacks a key.
     """
     script, rest = _take(argv, "--config")
+    rest = _last(rest)
     if script is None:
         raise InputError("inr-jax train: expected --config=FILE, for example --config=configs/oct.py; found none")
     config = load_config(script)
     known = dict(_keys(config.to_dict()))
-    given = [a.removeprefix("--").split("=", 1)[0].removeprefix("config.") for a in rest if a.startswith("--config.")]
-    for key in given:
+    for key in (a.removeprefix("--config.").split("=", 1)[0] for a in rest if a.startswith("--config.")):
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f" (did you mean --config.{close[0]}?)" if close else ""
@@ -91,6 +91,12 @@ def _take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
         else:
             rest.append(argument)
     return value, rest
+
+
+def _last(argv: Sequence[str]) -> list[str]:
+    """Of a key that is given twice only the last: ml_collections would join the tuples."""
+    keys = [a.split("=", 1)[0] if a.startswith("--config.") and "=" in a else str(i) for i, a in enumerate(argv)]
+    return [a for i, a in enumerate(argv) if keys[i] not in keys[i + 1 :]]
 
 
 def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

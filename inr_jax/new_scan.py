@@ -247,7 +247,7 @@ def _scans(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
         axes = config.data.interp_oct.slo_axes
         scans = scan_io.read_npz_scans(file, slo_axes=axes) if file.endswith(".npz") else [scan_io.read_scan(file)]
         for scan in scans:
-            if Path(scan.name).name != scan.name:
+            if scan.name in ("", "..") or Path(scan.name).name != scan.name:
                 raise InputError(f"{file}: name: expected one that can name a folder; found {scan.name!r}")
             if scan.name in written:
                 raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")

@@ -1,0 +1,322 @@
+"""Whatever a user gets wrong is told in one line on stderr, with exit code 2 and nothing half-written."""
+
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import toy
+from command import SHAPE, SPACING, layers, run, say, tree, untrained, write_image, write_npz, write_population
+
+from inr_jax.main import main
+from inr_jax.model import Signal
+
+TOY = f"--config={toy.ROOT / 'tests' / 'toy.py'}"
+H, W, D = SHAPE[1], SHAPE[2], SHAPE[0]
+
+
+class Case(NamedTuple):
+    """`make` writes the input into a folder and returns the arguments; the line must hold all `words`."""
+
+    name: str
+    make: Callable[[Path], tuple]
+    words: tuple[str, ...]
+
+
+def scan(make: Callable[[Path], object]) -> Callable[[Path], tuple]:
+    return lambda folder: (make(folder),)
+
+
+def scan_of(**changes: object) -> Callable[[Path], tuple]:
+    return lambda folder: (write_npz(folder / "eye.npz", **changes),)
+
+
+def population_of(count: int = 2, shape: tuple[int, int, int] = SHAPE, **changes: object) -> Callable[[Path], tuple]:
+    return lambda folder: (write_population(folder / "eyes.npz", count, shape, **changes),)
+
+
+def text(name: str, content: str = "nothing to see") -> Callable[[Path], tuple]:
+    def make(folder: Path) -> tuple:
+        (folder / name).write_text(content)
+        return (folder / name,)
+
+    return make
+
+
+def cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def changed(index: tuple[int, ...], value: float) -> np.ndarray:
+    voxels = layers()
+    voxels[index] = value
+    return voxels
+
+
+def colour(folder: Path) -> tuple:
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 9, (*SHAPE, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, str(folder / "colour.nrrd"))
+    return (folder / "colour.nrrd",)
+
+
+def twice(folder: Path) -> tuple:
+    (folder / "other").mkdir()
+    write_npz(folder / "other" / "eye.npz")
+    return (cut(write_npz(folder / "eye.npz")), folder / "other" / "eye.npz")
+
+
+LABELS = np.zeros(SHAPE, int)
+SQUARE = (W, H, W)
+
+SCANS = [
+    Case("missing file", lambda folder: (folder / "absent.nii.gz",), ("absent.nii.gz", "no such file")),
+    Case("missing npz", lambda folder: (folder / "absent.npz",), ("absent.npz", "no such file")),
+    Case("a folder", lambda folder: (folder,), ("no such file",)),
+    Case("unknown kind", text("eye.png"), ("eye.png", "expected one of", ".nii.gz")),
+    Case("not an npz", text("eye.npz"), ("eye.npz", "not an .npz file")),
+    Case("not a NIfTI", text("eye.nii.gz"), ("eye.nii.gz", "not readable as an image")),
+    Case("npz cut short", scan(lambda f: cut(write_npz(f / "eye.npz"))), ("eye.npz", "cut short")),
+    Case("NIfTI cut short", scan(lambda f: cut(write_image(f / "eye.nii.gz", layers()))), ("eye.nii.gz", "cut short")),
+    Case("second of two is bad", lambda f: (cut(write_npz(f / "b.npz")), f / "c.npz"), ("b.npz",)),
+    Case(
+        "no known key", lambda f: (write_npz(f / "eye.npz", voxels=None, x=1),), ("missing key", "oct_vols or voxels")
+    ),
+    Case("missing spacing", scan_of(spacing=None), ("missing key", "spacing")),
+    Case("missing spacing of several", population_of(spacing_oct=None), ("missing key", "spacing_oct")),
+    Case("wrong rank", scan_of(voxels=np.ones((4, 4))), ("voxels", "3 axes", "(4, 4)")),
+    Case("wrong rank of several", population_of(oct_vols=np.ones((4, 4, 4))), ("oct_vols", "4 axes", "(4, 4, 4)")),
+    Case("colour", colour, ("colour.nrrd", "1 channel", "3 channels")),
+    Case("text as voxels", scan_of(voxels=np.full(SHAPE, "a")), ("voxels", "numbers")),
+    Case("pickled voxels", scan_of(voxels=np.full(SHAPE, None)), ("eye.npz", "allow_pickle")),
+    Case("shapes disagree", scan_of(labels=np.zeros((5, 48, 23), int)), ("labels", "(5, 48, 24)", "(5, 48, 23)")),
+    Case("shapes of several disagree", population_of(seg_vols=np.zeros((2, H, W, 4), int)), ("seg_vols", "expected")),
+    Case("SLO of another shape", population_of(slo_imgs=np.ones((2, 3, 3))), ("slo_imgs", "(2, 3, 3)")),
+    Case("names disagree", population_of(subject_names=np.array(["a", "a"])), ("subject_names", "2 different")),
+    Case("labels outside the classes", scan_of(labels=LABELS + 99), ("labels", "0 to 12", "99")),
+    Case("labels below zero", scan_of(labels=LABELS - 1), ("labels", "0 or above", "-1")),
+    Case("labels that are no integers", scan_of(labels=LABELS + 0.5), ("labels", "integers")),
+    Case("NaN", scan_of(voxels=changed((2, 3, 4), np.nan)), ("voxels", "finite", "1 NaN")),
+    Case("infinite", scan_of(voxels=changed((2, 3), np.inf)), ("voxels", "finite", "24 NaN or infinite")),
+    Case("constant", scan_of(voxels=np.ones(SHAPE)), ("voxels", "one value everywhere")),
+    Case("empty", scan_of(voxels=np.ones((0, H, W))), ("voxels", "one value everywhere", "(0, 48, 24)")),
+    Case("spacing of zero", scan_of(spacing=np.array([1, 0, 1])), ("spacing", "positive")),
+    Case("W == D", population_of(shape=SQUARE, slo_imgs=np.ones((2, W, W))), ("slo_imgs", "W == D == 24", "slo_axes")),
+    Case("larger than the box", scan_of(spacing=np.array([1.45, 0.1, 0.25])), ("extent", "crop the scan")),
+    Case("in um instead of mm", scan_of(spacing=np.array(SPACING) * 1000), ("extent", "crop the scan")),
+    Case("few rows", scan_of(voxels=layers((5, 4, 24))), ("8 or more rows", "(4, 24)")),
+    Case("a name with a slash", scan_of(name="../eye"), ("name", "../eye")),
+    Case("a name of no letters", scan_of(name=""), ("name",)),
+    Case("slices of one", lambda f: ("--slices=3", write_npz(f / "a.npz", voxels=layers()[:1])), ("--slices=3",)),
+]
+
+
+@pytest.mark.parametrize("case", SCANS, ids=lambda case: case.name)
+def test_adapt_refuses_a_bad_scan(case, toy_model, tmp_path, capsys):
+    arguments = case.make(tmp_path)
+    before = tree(tmp_path)
+    said = say(capsys, "adapt", f"--workdir={toy_model}", *arguments, f"--output={tmp_path / 'out'}")
+    assert all(word in said.error for word in case.words), said.error
+    assert tree(tmp_path) - before <= {"out"}
+
+
+def test_two_scans_of_one_name_are_refused_before_the_second_overwrites_the_first(toy_model, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    first, second = write_npz(tmp_path / "eye.npz"), write_npz(tmp_path / "other" / "eye.npz", voxels=layers(seed=1))
+    said = say(capsys, "adapt", f"--workdir={toy_model}", first, second, f"--output={tmp_path / 'out'}")
+    assert f"{second}: name: eye" in said.error
+    assert str(first) in said.error
+    assert f"eye: {tmp_path / 'out' / 'eye'}" in said.out
+
+
+def flag(*arguments: str) -> Callable[[Path], tuple]:
+    return lambda folder: (TOY, *arguments)
+
+
+def script(content: str) -> Callable[[Path], tuple]:
+    def make(folder: Path) -> tuple:
+        (folder / "mine.py").write_text(content)
+        return (f"--config={folder / 'mine.py'}",)
+
+    return make
+
+
+def volumes(count: int, *more: str, shape: tuple[int, int, int] = (8, 16, 16)) -> Callable[[Path], tuple]:
+    def make(folder: Path) -> tuple:
+        (folder / "data").mkdir()
+        for i in range(count):
+            write_image(folder / "data" / f"p{i}.nii.gz", layers(shape, i), (1, 1, 1))
+        window = ("--config.data.volumes.window=(0.0,1.0)", "--config.data.volumes.mode=patches")
+        return (TOY, "--config.data.name=volumes", f"--config.data.path={folder / 'data'}", *window, *more)
+
+    return make
+
+
+def interp(make: Callable[[Path], tuple], *more: str) -> Callable[[Path], tuple]:
+    return lambda folder: (TOY, "--config.data.name=interp_oct", f"--config.data.path={make(folder)[0]}", *more)
+
+
+PATCH = "--config.data.volumes.patch=(8,16,16)"
+TRAININGS = [
+    Case("no config", lambda folder: (), ("--config=FILE", "none")),
+    Case(
+        "no such config", lambda f: (f"--config={f / 'absent.py'}",), ("absent.py", "found no file", "configs/oct.py")
+    ),
+    Case("config that raises", script("\n\nx = 1 / 0\n"), ("mine.py: line 3", "ZeroDivisionError")),
+    Case("config of bad syntax", script("def get_config(:\n"), ("mine.py: line 1", "SyntaxError")),
+    Case("config without get_config", script("x = 1\n"), ("mine.py", "get_config()")),
+    Case("config of another type", script("def get_config():\n    return {}\n"), ("mine.py", "ConfigDict")),
+    Case("mistyped key", flag("--config.train.sed=1"), ("--config.train.sed", "did you mean --config.train.seed?")),
+    Case("mistyped section", flag("--config.modle.width=1"), ("did you mean --config.model.width?",)),
+    Case("a section", flag("--config.train=1"), ("--config.train:",)),
+    Case("text for a number", flag("--config.train.seed=abc"), ("--config.train.seed=abc", "int")),
+    Case("a fraction for a count", flag("--config.model.depth=2.5"), ("--config.model.depth=2.5", "int")),
+    Case("text for a switch", flag("--config.model.bfloat16=maybe"), ("--config.model.bfloat16=maybe",)),
+    Case("text for numbers", flag("--config.data.phantom_oct.people=('a','b','c')"), ("phantom_oct.people", "numbers")),
+    Case("mistyped flag", flag("--workdri=w"), ("--workdri", "did you mean --workdir?")),
+    Case("unknown data", flag("--config.data.name=phantom_otc"), ("data.name", "did you mean phantom_oct?")),
+    Case(
+        "absent data", flag("--config.data.name=volumes", "--config.data.path=/absent/ct"), ("/absent/ct", "data.path")
+    ),
+    Case("unknown activation", flag("--config.model.activation=sin"), ("activation", "sine", "found 'sin'")),
+    Case("unknown encoding", flag("--config.model.encoding=hash"), ("encoding", "hashgrid", "found 'hash'")),
+    Case("unknown modulation", flag("--config.model.modulation.parts=('gird',)"), ("modulation.parts", "grid", "gird")),
+    Case("no modulation", flag("--config.model.modulation.parts=('weights',)"), ("modulation.parts", "found none")),
+    Case("unknown stage", flag("--config.train.stages=('meta',)"), ("train.stages", "autodecoder", "'meta'")),
+    Case("no people", flag("--config.data.phantom_oct.people=(2,1,0)"), ("phantom_oct.people", "1 or more")),
+    Case("two splits", flag("--config.data.phantom_oct.people=(2,1)"), ("phantom_oct.people", "three")),
+    Case("too few people", volumes(2, PATCH), ("data.volumes.people", "at least 3 people", "found 2")),
+    Case("too few people in npz", interp(population_of(2)), ("interp_oct", "at least 3 people", "found 2")),
+    Case(
+        "unparsable name",
+        volumes(3, PATCH, r"--config.data.volumes.subject_pattern=(?P<person>\d+)"),
+        ("p0", "subject_pattern"),
+    ),
+    Case("not a pattern", volumes(3, PATCH, "--config.data.volumes.subject_pattern=(?P<"), ("subject_pattern",)),
+    Case("smaller than a patch", volumes(3, "--config.data.volumes.patch=(16,16,16)"), ("patch", "(16, 16, 16)")),
+    Case("no volumes", volumes(0, PATCH), ("data", "expected files of .nii", "found none")),
+    Case("outside the window", volumes(3, PATCH, "--config.data.volumes.window=(5.0,9.0)"), ("window", "(5, 9)")),
+    Case("missing key", interp(population_of(spacing_oct=None)), ("missing key", "spacing_oct")),
+    Case("W == D", interp(population_of(shape=SQUARE, slo_imgs=np.ones((2, W, W)))), ("W == D == 24", "slo_axes")),
+    Case("labels outside", interp(population_of(4, seg_vols=np.full((4, H, W, D), 13))), ("classes", "0 to 12", "13")),
+]
+
+
+@pytest.mark.parametrize("case", TRAININGS, ids=lambda case: case.name)
+def test_train_refuses_a_bad_config_or_bad_data(case, tmp_path, capsys):
+    arguments = case.make(tmp_path)
+    before = tree(tmp_path)
+    said = say(capsys, "train", *arguments, f"--workdir={tmp_path / 'run'}")
+    assert all(word in said.error for word in case.words), said.error
+    assert tree(tmp_path) == before
+
+
+def without_checkpoints(toy_model: Path, folder: Path) -> Path:
+    return shutil.copytree(toy_model, folder / "w", ignore=shutil.ignore_patterns("checkpoints"))
+
+
+def damage(folder: Path) -> None:
+    """Cuts the arrays of a checkpoint in half."""
+    for file in [f for f in folder.rglob("*") if f.is_file() and f.parent.name == "d"]:
+        cut(file)
+
+
+def damaged(toy_model: Path, folder: Path) -> Path:
+    shutil.copytree(toy_model, folder / "w")
+    for checkpoint in (folder / "w" / "checkpoints").iterdir():
+        damage(checkpoint)
+    return folder / "w"
+
+
+def of_images(toy_model: Path, folder: Path) -> Path:
+    config = toy.make_tiny(toy.read_config(toy.ROOT / "configs" / "fundus.py"), steps=1)
+    return untrained(folder / "w", config, Signal(2, 3, 0, slo=False), (1.0, 1.0))
+
+
+def cut_config(toy_model: Path, folder: Path) -> Path:
+    shutil.copytree(toy_model, folder / "w")
+    cut(folder / "w" / "config.json")
+    return folder / "w"
+
+
+MODELS = {
+    "no folder": (lambda model, folder: folder / "absent", ("absent", "expected a trained model")),
+    "not a training": (lambda model, folder: folder, ("expected a trained model (config.json)",)),
+    "config cut short": (cut_config, ("config.json", "expected JSON")),
+    "no checkpoint": (without_checkpoints, ("expected a trained model (checkpoints/)", "found no checkpoint")),
+    "no whole checkpoint": (damaged, ("none of the", "checkpoints could be read", "damaged")),
+    "a model of images": (of_images, ("expected a model of volumes", "2D images")),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_adapt_refuses_what_is_no_model_for_the_scan(kind, toy_model, tmp_path, capsys):
+    make, words = MODELS[kind]
+    model, eye = make(toy_model, tmp_path), write_npz(tmp_path / "eye.npz")
+    said = say(capsys, "adapt", f"--workdir={model}", eye, f"--output={tmp_path / 'out'}")
+    assert all(word in said.error for word in words), said.error
+    assert not any(name.startswith("out/") for name in tree(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["not a training", "no checkpoint"])
+def test_evaluate_refuses_what_is_no_model(kind, toy_model, tmp_path, capsys):
+    make, words = MODELS[kind]
+    said = say(capsys, "evaluate", f"--workdir={make(toy_model, tmp_path)}", f"--output={tmp_path / 'out'}")
+    assert all(word in said.error for word in words), said.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(toy_model, tmp_path, capsys):
+    model = shutil.copytree(toy_model, tmp_path / "w")
+    steps = sorted(model.joinpath("checkpoints").iterdir(), key=lambda path: int(path.name))
+    assert len(steps) > 1
+    for step in steps[1:]:
+        damage(step)
+    eye = write_npz(tmp_path / "eye.npz")
+    capsys.readouterr()
+    assert main(["adapt", f"--workdir={model}", str(eye), f"--output={tmp_path / 'out'}"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "is damaged" in line]
+    assert len(told) == len(steps) - 1
+    assert all(line.startswith("inr-jax: ") and "trying the one before" in line for line in told)
+    assert (tmp_path / "out" / "eye" / "intensity.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("command", ["adapt", "evaluate"])
+def test_an_output_that_cannot_be_a_folder_is_told_before_any_work(command, toy_model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    scans = [write_npz(tmp_path / "eye.npz")] if command == "adapt" else []
+    before = tree(tmp_path)
+    said = say(capsys, command, f"--workdir={toy_model}", *scans, f"--output={tmp_path / 'file' / 'out'}")
+    assert "file/out: expected a folder that can be made" in said.error
+    assert tree(tmp_path) == before
+
+
+def test_train_tells_that_its_folder_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    said = say(capsys, "train", TOY, f"--workdir={tmp_path / 'file' / 'run'}")
+    assert "expected a writable place" in said.error
+    assert tree(tmp_path) == {"file"}
+
+
+def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
+    eye = write_npz(tmp_path / "eye.npz")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{tmp_path / 'out' / 'eye'}" in said.error
+    assert "cannot be written" in said.error
+    assert tree(tmp_path) == {"eye.npz", "out"}
+
+
+def test_a_process_ends_with_code_2_and_one_line(tmp_path):
+    said = run("adapt", f"--workdir={tmp_path}", "eye.nii.gz", f"--output={tmp_path / 'out'}", cwd=tmp_path)
+    assert "expected a trained model" in said.error
+    assert run("train", TOY, f"--workdir={tmp_path / 'run'}", "--config.train.sed=1").error.endswith("train.seed?)")
+    assert not tree(tmp_path)
