@@ -16,7 +16,7 @@ def run(name: str, monkeypatch: pytest.MonkeyPatch, question: str) -> list[float
     monkeypatch.setenv("INR_JAX_TOY", "1")
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(f"print(*({question}))"))
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=1500, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     return [float(word) for word in notebook.cells[-1].outputs[0].text.split()]
 
 
