@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from inr_jax import baselines, data, metrics, report, scan_io, trained, workdir
+from inr_jax import baselines, data, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
@@ -58,7 +57,7 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
     answers = {
         name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
     }
-    tqdm.write("baselines: tuning the denoisers on validation scans", file=sys.stderr)
+    print("baselines: tuning the denoisers on validation scans", file=sys.stderr)
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions = {name: Prediction(a.intensity, a.labels, "") for name, a in answers.items()} | others
     rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})
@@ -66,7 +65,7 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
 
 
 def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    return lambda items: tqdm(items, f"adapt: {name}", unit="scan")
+    return lambda items: progress.bar(items, f"adapt: {name}", unit="scan")
 
 
 def evaluate(

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from inr_jax import measurements, metrics, preprocessing, render, report, scan_io, trained
+from inr_jax import measurements, metrics, preprocessing, progress, render, report, scan_io, trained
 from inr_jax.errors import InputError
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Adapted, Trained
@@ -172,7 +171,7 @@ def _render_at(
 
     intensity = np.empty((len(bscan_index), h, w), np.float32)
     labels = np.empty(intensity.shape, np.int8)
-    for i, place in enumerate(tqdm(bscan_index, "render", unit="B-scan", disable=None)):
+    for i, place in enumerate(progress.bar(bscan_index, "render", unit="B-scan")):
         values, classes = map(np.asarray, bscan(jnp.float32(place)))
         one = slice(i, i + 1)
         intensity[one] = undo(values[None], bscan_index[one])

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
-from inr_jax import checkpoint, coordinates, data, measurements, model, recipe, workdir
+from inr_jax import checkpoint, coordinates, data, measurements, model, progress, recipe, workdir
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import State
@@ -147,7 +146,7 @@ def _run_stage(
     """The steps of a stage that are left, in dispatches that end wherever something is due."""
     run = recipe.make_run(config, stage, built, pools, validate.grid)
     options = config.train
-    bar = tqdm(
+    bar = progress.bar(
         total=stage.end - stage.first,
         initial=int(state.step) - stage.first,
         desc=f"train: {stage.name}",

@@ -43,7 +43,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "registration": {"scan", "errors"},
     "preprocessing": PREPARE,
     **dict.fromkeys(("interpolation", "denoising", "baselines"), PREPARE | {"interpolation", "denoising"}),
-    "data": PREPARE | {"preprocessing", "phantom", "data"},
+    "progress": set(),
+    "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
     "workdir": {"types", "errors"},
@@ -65,6 +66,7 @@ ONLY_IN = {
     "optax": {"adaptation", "population", "render"},
     "SimpleITK": {"scan_io"},
     "tensorboardX": {"train"},
+    "tqdm": {"progress"},
     "absl": {"main", "command_flags"},
 }
 # what is imported before a command is known

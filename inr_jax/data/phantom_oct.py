@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
+from inr_jax import progress
 from inr_jax.data._splits import SPLITS, split_number
 from inr_jax.errors import InputError
 from inr_jax.phantom import CLASSES, Eye, make_eye
@@ -45,7 +45,7 @@ def load(config: ConfigDict, split: str) -> Population:
         return prepared(scan_of(eye), measured, align=options.align), _upright(truth_of(eye))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        made = list(tqdm(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted), disable=None))
+        made = list(progress.bar(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted)))
     scans, truths = zip(*made, strict=True)
     return stack(
         scans,

@@ -1,0 +1,28 @@
+"""Progress bars: on a terminal one line that changes; in a file or a log plain lines, now and then."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+EVERY = 10.0  # seconds between two lines of a log; what takes less is not worth one
+
+
+class _Lines:
+    """stderr for tqdm, which goes back to a line's beginning to write it anew: here each time is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def bar(items: Iterable | None = None, desc: str | None = None, total: float | None = None, **options: Any) -> tqdm:
+    """tqdm's bar over `items`, or one that is moved by `update`."""
+    if not sys.stderr.isatty():
+        layout = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+        options |= dict(file=_Lines(), mininterval=EVERY, maxinterval=EVERY, delay=EVERY, bar_format=layout)
+    return tqdm(items, desc, total, **options)
