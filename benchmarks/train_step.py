@@ -21,7 +21,8 @@ def main() -> None:
     bench = timing.setup(people=1 if options.quick else 4, quick=options.quick)
     if options.quick:
         for stage in bench.config.train.stages:
-            bench.config.train[stage].update(points=64, context=64, subjects=2)
+            bench.config.train[stage].update(points=64, subjects=2)
+        bench.config.train.rule.context = bench.config.train.joint.context = 64
     cells = [cell(bench, stage) for stage in recipe.stages(bench.config)]
     timing.report(bench, cells, options.output, quick=options.quick)
 
@@ -34,14 +35,14 @@ def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
     steps = 10 if stage.name == "autodecoder" else 2
     state = recipe.initial_state(config, bench.built, subjects)._replace(step=jnp.int32(stage.first))
     forward = timing.forward_flops(bench.shapes, 1)
-    inner = 0 if stage.name == "autodecoder" else config.adapt.steps
+    inner, context = (0, 0) if stage.name == "autodecoder" else (config.adapt.steps, size.context)
     return timing.Cell(
-        name=f"{stage.name}: {batch} x {size.points}" + (f" + {inner} x {size.context}" if inner else ""),
+        name=f"{stage.name}: {batch} x {size.points}" + (f" + {inner} x {context}" if inner else ""),
         run=recipe.make_run(config, stage, bench.built, bench.pools, bench.grid),
         arguments=(jax.device_put(state), bench.data, stage.hyper, jnp.int32(steps)),
         steps=steps,
-        points=steps * batch * (size.points + inner * size.context),
-        flops=steps * batch * forward * (3 * size.points + 9 * inner * size.context),
+        points=steps * batch * (size.points + inner * context),
+        flops=steps * batch * forward * (3 * size.points + 9 * inner * context),
         rows=batch * size.points,
         subjects=batch,
     )

@@ -98,10 +98,6 @@ def hyper() -> ConfigDict:
             side=1.0,  # 0.0: the SLO masked
             step_size=10.0,  # overwritten where train.calibrate is on
             step_size_weights=1e-3,
-            rate_field=0.0,  # overwritten by each stage's rates
-            rate_start=0.0,
-            rate_rule=0.0,
-            rate_table=0.0,
         )
     )
 
@@ -116,7 +112,7 @@ def train() -> ConfigDict:
                 steps=2000,
                 subjects=8,  # per step
                 points=1024,  # targets per subject
-                context=1024,  # measurements per subject and inner step
+                over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
                 warmup=0,
                 rates=dict(field=1e-3, table=1e-2),
             ),
@@ -124,7 +120,8 @@ def train() -> ConfigDict:
                 steps=100,
                 subjects=4,
                 points=2048,
-                context=2048,
+                context=2048,  # measurements per subject and inner step
+                over="vmap",
                 warmup=0,
                 rates=dict(rule=0.05, start=1e-3),
             ),
@@ -133,6 +130,7 @@ def train() -> ConfigDict:
                 subjects=4,
                 points=2048,
                 context=2048,
+                over="vmap",
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
                 rates=dict(field=2e-5, start=1e-3, rule=0.02),
             ),

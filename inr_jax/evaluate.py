@@ -11,7 +11,7 @@ import numpy as np
 from inr_jax import baselines, data, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
-from inr_jax.types import Population
+from inr_jax.types import Frame, Population
 
 
 class Evaluation(NamedTuple):
@@ -85,8 +85,11 @@ def evaluate(
     first = next(iter(found.answers))
     modulations = [adapted.modulation for adapted in found.answers[first].adapted]
     trained.save_modulations(output / "modulations.npz", found.population.names, modulations)
-    for i in range(len(found.population.names)):
-        _write_scan(output, model, found, first, i)
+    for i, name in enumerate(found.population.names):
+        folder = output / name
+        scan_io.make_folder(folder)
+        report.write_csv([row for row in found.rows if row["subject"] == name], folder / "metrics.csv")
+        write_scan(folder, found.population, found.answers[first], model.classes, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
     print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
     print(report.print_table(table))
@@ -94,20 +97,35 @@ def evaluate(
     return found
 
 
-def _write_scan(output: Path, model: Trained, found: Evaluation, method: str, i: int) -> None:
-    """The model's volume and labels of one scan, and its rows. Images (2D) have no volume to write."""
-    population = found.population
-    name = population.names[i]
-    scan_io.make_folder(output / name)
-    report.write_csv([row for row in found.rows if row["subject"] == name], output / name / "metrics.csv")
-    if population.measured.ndim != 3:
-        return
-    d, h, w = (float(s) for s in population.spacing[i])
-    spacing = (d, h, w)
-    frame = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
-    answer = found.answers[method]
-    scan_io.write_volume(output / name / "intensity.nii.gz", answer.intensity[i, ..., 0], spacing, *frame)
-    if answer.labels is not None:
-        scan_io.write_labels(
-            output / name / "segmentation.nii.gz", answer.labels[i], spacing, *frame, classes=model.classes
-        )
+def write_scan(folder: Path, population: Population, answers: Answers, classes: tuple[str, ...], i: int) -> None:
+    """The answer for scan i, in [0, 1], in the scan's own geometry: left eyes left, motion put back.
+
+    intensity and segmentation as .nii.gz with label tables, or as .png of images. Raises InputError if not writable.
+    """
+    write = _write_volume if population.measured.ndim == 3 else _write_image
+    labels = None if answers.labels is None else answers.labels[i]
+    write(folder, population.frames[i], population.spacing[i], answers.intensity[i], labels, classes)
+
+
+def _write_volume(
+    folder: Path, frame: Frame, spacing: np.ndarray, intensity: np.ndarray, labels: np.ndarray | None,
+    classes: tuple[str, ...],
+) -> None:  # fmt: skip
+    d, h, w = map(float, spacing)
+    geometry = ((d, h, w), frame.origin, frame.direction)
+    places = np.arange(float(len(intensity)))
+    scan_io.write_volume(folder / "intensity.nii.gz", frame.undo(intensity[..., 0], places), *geometry)
+    if labels is not None:
+        upright = frame.undo(labels, places, labels=True)
+        scan_io.write_labels(folder / "segmentation.nii.gz", upright, *geometry, classes=classes)
+
+
+def _write_image(
+    folder: Path, frame: Frame, spacing: np.ndarray, intensity: np.ndarray, labels: np.ndarray | None,
+    classes: tuple[str, ...],
+) -> None:  # fmt: skip
+    channels = np.arange(float(intensity.shape[-1]))
+    scan_io.write_png(folder / "intensity.png", frame.undo(np.moveaxis(intensity, -1, 0), channels))
+    if labels is not None:
+        shown = labels / max(len(classes) - 1, 1)  # the last class is white
+        scan_io.write_png(folder / "segmentation.png", frame.undo(shown[None], np.zeros(1)))

@@ -42,8 +42,9 @@ class Model(NamedTuple):
 
 
 def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
-    """The numeric settings as one pytree of scalars."""
-    return Hyper(**{name: jnp.float32(changes.get(name, config[name])) for name in Hyper._fields})
+    """The numeric settings as one pytree of scalars. The rates, a stage's own, are 0 unless given as `changes`."""
+    rates = {name: 0.0 for name in Hyper._fields if name.startswith("rate_")}
+    return Hyper(**{name: jnp.float32(value) for name, value in (rates | config.to_dict() | changes).items()})
 
 
 def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], Values]]:

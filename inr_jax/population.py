@@ -110,6 +110,9 @@ def decoder_loss(
     return value + hyper.penalty * sum(jnp.mean(leaf**2) for leaf in leaves) / len(leaves), metrics
 
 
+OVER: dict[str, Callable[..., Any]] = {"vmap": lambda f, xs: jax.vmap(f)(xs), "map": jax.lax.map}
+
+
 def batch_step(
     loss: Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]],
     state: State,
@@ -119,16 +122,20 @@ def batch_step(
     hyper: Hyper,
     decay: Array,
     key: Key,
+    *,
+    over: str = "vmap",
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
-    """One outer step on the mean loss over a batch of subjects; the only vmap over subjects.
+    """One outer step on the mean loss over a batch of subjects; the only place that loops over subjects.
 
     loss(parts, subject index, key) -> (scalar, metrics). Only the parts in `learns` are differentiated.
+    over: "vmap", all subjects at once, or "map", one after the other (to the same numbers up to rounding).
     """
     parts = as_parts(state.params, state.table)
+    each = OVER[over]
 
     def mean_loss(moving: dict[str, Params]) -> tuple[Array, dict[str, Array]]:
         keys = jax.random.split(key, subjects.shape[0])
-        values, metrics = jax.vmap(loss, in_axes=(None, 0, 0))(parts | moving, subjects, keys)
+        values, metrics = each(lambda one: loss(parts | moving, *one), (subjects, keys))
         return values.mean(), jax.tree.map(jnp.mean, metrics)
 
     moving = {part: parts[part] for part in learns}

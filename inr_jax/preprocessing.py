@@ -10,7 +10,7 @@ from scipy import ndimage
 from inr_jax.errors import InputError
 from inr_jax.registration import estimate_motion
 from inr_jax.scan_io import Scan
-from inr_jax.types import Population
+from inr_jax.types import Frame, Population
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Undo:
         known = np.arange(len(self.shift))
         shift, tilt = np.interp(bscan_index, known, self.shift), np.interp(bscan_index, known, self.tilt)
         motion = motion_field(shift, tilt, volume.shape[2])
-        moved = _move_labels(volume, -motion) if labels else _move(volume, -motion)
-        return _mirror(moved) if self.mirrored else moved
+        if motion.any():
+            volume = _move_labels(volume, -motion) if labels else _move(volume, -motion)
+        return _mirror(volume) if self.mirrored else volume
 
 
 def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
@@ -55,6 +56,18 @@ def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
     shift, tilt = estimate_motion(scan) if align else (np.zeros(bscans), np.zeros(bscans))
     scan = _moved_scan(scan, motion_field(shift, tilt, scan.voxels.shape[2])) if align else scan
     return scan, Undo(mirrored, shift, tilt)
+
+
+def frame(scan: Scan, undo: Undo | None = None) -> Frame:
+    """The frame of a scan before it was prepared, given what `prepare` did to it (nothing by default)."""
+    still = np.zeros(scan.voxels.shape[0])
+    return Frame(scan.origin, scan.direction, undo or Undo(False, still, still))
+
+
+def image_frame(mirrored: bool) -> Frame:
+    """The frame of an image that knows no place in space, only which way round it was."""
+    plain = Scan(np.zeros((1, 1, 1), np.float32), (1.0, 1.0, 1.0))
+    return frame(plain, Undo(mirrored, np.zeros(1), np.zeros(1)))
 
 
 def mirrored_scan(scan: Scan) -> Scan:
@@ -158,13 +171,14 @@ def stack(
     measured: Bool[np.ndarray, "D H W"] | Bool[np.ndarray, " D"],
     classes: tuple[str, ...],
     note: str,
+    frames: Sequence[Frame] | None = None,
     truth: Float[np.ndarray, "N D H W C"] | None = None,
     truth_labels: Int[np.ndarray, "N D H W"] | None = None,
 ) -> Population:
     """Prepared scans of one shape as a population whose offsets are 0 (the grid's centre).
 
-    `measured` is per voxel or per B-scan. Raises InputError naming the scan whose shape, labels or SLO differ
-    from the first one's.
+    `measured` is per voxel or per B-scan; `frames` those before preparation, the scans' own by default.
+    Raises InputError naming the scan whose shape, labels or SLO differ from the first one's.
     """
     if not scans:
         raise InputError("no scans: expected at least one")
@@ -186,6 +200,7 @@ def stack(
         truth_labels=truth_labels,
         slo=np.stack([s.slo for s in scans if s.slo is not None]).astype(np.float32) if has_slo else None,
         slo_affine=np.stack([slo_affine(s) for s in scans]) if has_slo else None,
+        frames=tuple(frames or map(frame, scans)),
         classes=classes,
         note=note,
     )

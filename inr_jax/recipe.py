@@ -24,6 +24,7 @@ from inr_jax.types import Hyper, Key, MetaParams, Params
 # step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
 TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
 TRIED_WEIGHTS = tuple(10.0 ** (0.5 * i) for i in range(-10, 1))
+STILL = 1e-12
 
 
 class Stage(NamedTuple):
@@ -44,8 +45,10 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
             raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
+        if options.over not in population.OVER:
+            raise InputError(f"train.{name}.over: expected one of {', '.join(population.OVER)}; found {options.over!r}")
         for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
-            if options[key] < least:
+            if key in options and options[key] < least:
                 raise InputError(f"train.{name}.{key}: expected {least} or more; found {options[key]}")
         first = result[-1].end if result else 0
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
@@ -111,9 +114,10 @@ def subject_loss(
 ) -> Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]]:
     """The loss of one subject in a stage: (parts, subject index, key) -> (scalar, metrics)."""
     options = config.train[stage.name]
+    context = 0 if stage.name == "autodecoder" else options.context  # an auto-decoder draws none
 
     def loss(parts: dict[str, Params], i: Array, key: Key) -> tuple[Array, dict[str, Array]]:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, options.context, options.points)
+        subject = subject_of(data, pools, grid, model.learner.bind, i, context, options.points)
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
@@ -151,7 +155,9 @@ def make_run(
         subjects = jax.random.choice(pick, count, (min(options.subjects, count),), replace=False)
         decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
-        return population.batch_step(loss, state, subjects, optimizer, stage.learns, hyper, decay, key)
+        return population.batch_step(
+            loss, state, subjects, optimizer, stage.learns, hyper, decay, key, over=options.over
+        )
 
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:
@@ -180,30 +186,34 @@ def calibrate(
     config: ConfigDict, stage: Stage, state: State, model: Model,
     data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
 ) -> Params:  # fmt: skip
-    """First step sizes by trial: the best for the codes with the weights still, then the best for the weights."""
+    """First step sizes by trial: for each array of codes in turn, what follows held still; then for the weights."""
     loss = subject_loss(config, stage, model, data, pools, grid)
     subjects = jnp.arange(min(config.train[stage.name].subjects, data.scale.shape[0]))
     keys = jax.random.split(jax.random.key(config.train.seed + 2), len(subjects))
+    leaves, structure = jax.tree.flatten(state.params.rule)
+    groups = _rule_groups(state.params.rule)
 
-    def rule(codes: Array, weights: Array) -> Params:
-        def fill(part: str, leaves: Params) -> Params:
-            return jax.tree.map(
-                lambda leaf: jnp.full_like(leaf, jnp.log(weights if part == "weights" else codes)), leaves
-            )
-
-        return {part: fill(part, leaves) for part, leaves in state.params.rule.items()}
+    def rule(sizes: Float[Array, "groups"]) -> Params:
+        filled = [jnp.full_like(leaf, jnp.log(sizes[g])) for leaf, g in zip(leaves, groups, strict=True)]
+        return jax.tree.unflatten(structure, filled)
 
     @jax.jit
-    def mean_loss(codes: Array, weights: Array) -> Array:
-        params = state.params._replace(rule=rule(codes, weights))
+    def mean_loss(sizes: Float[Array, "groups"]) -> Array:
+        params = state.params._replace(rule=rule(sizes))
         return jax.vmap(loss, in_axes=(None, 0, 0))(population.as_parts(params, state.table), subjects, keys)[0].mean()
 
-    def best(tried: tuple[float, ...], of: Callable[[float], Array]) -> float:
-        return min(tried, key=lambda rate: float(np.nan_to_num(of(rate), nan=np.inf)))
+    sizes = np.full(max(groups) + 1, STILL, np.float32)
+    for group in range(len(sizes)):
+        is_weights = "weights" in state.params.rule and group == len(sizes) - 1
+        tried = TRIED_WEIGHTS if is_weights else TRIED
+        trials = [np.where(np.arange(len(sizes)) == group, rate, sizes).astype(np.float32) for rate in tried]
+        sizes = min(trials, key=lambda trial: float(np.nan_to_num(mean_loss(trial), nan=np.inf)))
+    return rule(jnp.asarray(sizes))
 
-    still = 1e-12
-    codes = best(TRIED, lambda rate: mean_loss(rate, still))
-    weights = (
-        best((still, *TRIED_WEIGHTS), lambda rate: mean_loss(codes, rate)) if "weights" in state.params.rule else still
-    )
-    return rule(jnp.float32(codes), jnp.float32(max(weights, TRIED_WEIGHTS[0])))
+
+def _rule_groups(rule: Params) -> list[int]:
+    """For every leaf of a rule the group it is calibrated in: each array of codes alone, then all weights together."""
+    parts = [place[0].key for place, _ in jax.tree_util.tree_leaves_with_path(rule)]
+    codes = sum(part != "weights" for part in parts)
+    order = iter(range(codes))
+    return [codes if part == "weights" else next(order) for part in parts]

@@ -153,6 +153,13 @@ def write_labels(
             temporary.write_text(table, encoding="utf-8")
 
 
+def write_png(path: Path, channels: Float[np.ndarray, "C H W"]) -> None:
+    """Write one grey or three colour channels in [0, 1] as 8 bits. InputError where that cannot be."""
+    pixels = np.rint(255 * np.clip(channels, 0, 1)).astype(np.uint8)
+    image = sitk.GetImageFromArray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1), len(pixels) > 1)
+    _write(path, image)
+
+
 def _write_image(
     path: Path,
     array: Shaped[np.ndarray, "D H W"],
@@ -164,10 +171,15 @@ def _write_image(
     image.SetSpacing(spacing[::-1])
     image.SetOrigin(origin)
     image.SetDirection(direction)
+    _write(path, image)
+
+
+def _write(path: Path, image: sitk.Image) -> None:
     with replacing(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         # ITK's NIfTI writer does not say when the disk is full: read back what is there.
-        if not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), array, equal_nan=True):
+        back = sitk.GetArrayFromImage(sitk.ReadImage(str(temporary)))
+        if not np.array_equal(back, sitk.GetArrayViewFromImage(image), equal_nan=True):
             raise OSError("what was written does not read back (no space left?)")
 
 

@@ -90,11 +90,13 @@ def prepare_workdir(
     half: np.ndarray,
     allow_change: bool,
 ) -> None:
-    """Config, manifest and model facts; refuses a folder whose training began otherwise."""
+    """Config, manifest and model facts; refuses a folder whose training began otherwise, or on other data."""
+    manifest = workdir.manifest(config, train, validation)
     if not allow_change:
         workdir.check_config(folder, config)
+        workdir.check_data(folder, manifest["data"])
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
-    workdir.write_json(folder / workdir.MANIFEST, workdir.manifest(config, train, validation))
+    workdir.write_json(folder / workdir.MANIFEST, manifest)
     facts = {
         "signal": model.Signal.of(train)._asdict(),
         "classes": train.classes,

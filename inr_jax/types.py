@@ -4,6 +4,7 @@ Arrays that belong to a scan are ordered [D, H, W] = (B-scan, depth, A-scan); co
 same order. 2D images are [H, W]. `N` counts scans (eyes, images, volumes), `k` the spatial axes, `C` channels.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +62,14 @@ class Batch(NamedTuple):
     valid: Float[Array, "*points"]
 
 
+class Frame(NamedTuple):
+    """Where the voxels of a scan lay before it was prepared, and the way back to them."""
+
+    origin: tuple[float, float, float]  # mm, LPS, of voxel [0, 0, 0], as ITK has it
+    direction: tuple[float, ...]  # ITK's 3 x 3, row by row
+    undo: Callable[..., np.ndarray]  # (array [P, H, W], B-scan indices [P], labels=bool) -> the same, as it was
+
+
 class Population(NamedTuple):
     """Scans of one shape, ready for a model: preprocessed, in the model's orientation, with geometry in mm.
 
@@ -80,5 +89,6 @@ class Population(NamedTuple):
     slo: Float[np.ndarray, "N Y X"] | None  # in [0, 1]
     # (row, column) on the SLO = slo_affine @ [mm along the first axis, mm along the last axis, 1], in `offset`'s frame
     slo_affine: Float[np.ndarray, "N 2 3"] | None
+    frames: tuple[Frame, ...]  # N; of images (2D) an undo alone matters
     classes: tuple[str, ...]  # names of the labels 0 .. len - 1; empty: no segmentation
     note: str  # what every table about it must say: "phantom", "within one subject", ""

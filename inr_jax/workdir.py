@@ -83,6 +83,19 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
         )
 
 
+def check_data(workdir: Path, facts: Mapping[str, Any]) -> None:
+    """Refuses to go on with a training on other data than it began with. facts: the manifest's `data`."""
+    if not (workdir / MANIFEST).is_file():
+        return
+    before = read_json(workdir / MANIFEST)["data"]
+    for split in ("train", "validation"):
+        if before[split] != facts[split]:
+            raise InputError(
+                f"{workdir}: its training began on other {split} data (fingerprint {before[split][:12]}, now "
+                f"{facts[split][:12]}); take another --workdir, or --allow_config_change to go on with these"
+            )
+
+
 def fingerprint(population: Population) -> str:
     """SHA-256 of what a model is trained on: names, geometry, intensities, labels."""
     digest = hashlib.sha256(repr((population.names, population.intensity.shape)).encode())

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
 
 CLASSES = ("background", "inner", "middle", "outer")
@@ -46,6 +47,7 @@ def layered_population(
         slo=None,
         slo_affine=None,
         classes=CLASSES,
+        frames=tuple(map(image_frame, [False] * len(truth))),
         note="synthetic",
     )
 
@@ -71,5 +73,6 @@ def image_population(count: int = 3, size: int = 32, every: int = 2, seed: int =
         slo=None,
         slo_affine=None,
         classes=("background", "blob"),
+        frames=tuple(map(image_frame, [False] * count)),
         note="",
     )

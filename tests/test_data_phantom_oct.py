@@ -88,7 +88,7 @@ def test_what_adaptation_sees_does_not_depend_on_the_bscans_between() -> None:
     measured = np.arange(31) % 2 == 0
     spoiled = scan_of(make_eye(person=1, laterality="L", motion=2.0))
     spoiled.voxels[~measured] = 0.1
-    first, second = (prepared(s, measured, align=True) for s in (scan, spoiled))
+    (first, _), (second, _) = (prepared(s, measured, align=True) for s in (scan, spoiled))
     np.testing.assert_array_equal(first.voxels[measured], second.voxels[measured])
     assert first.labels is not None
     assert second.labels is not None

@@ -67,10 +67,11 @@ def fresh_state():
     return State(jnp.int32(0), params, table, OPTIMIZER.init(parts))
 
 
-def stepper(loss, learns):
+def stepper(loss, learns, over="vmap"):
     @jax.jit
     def step(state, subjects, decay, key):
-        return population.batch_step(loss, state, subjects, OPTIMIZER, learns, hyper(**RATES), decay, key)
+        rates = hyper(**RATES)
+        return population.batch_step(loss, state, subjects, OPTIMIZER, learns, rates, decay, key, over=over)
 
     return step
 
@@ -161,6 +162,14 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_subjects(steps):
     single = [float(decoder(parts, i, k)[0]) for i, k in zip(DRAWN, keys, strict=True)]
     _, metrics = steps["decoder"](state, DRAWN, jnp.float32(1), KEY)
     np.testing.assert_allclose(metrics["loss"], np.mean(single), rtol=1e-5)
+
+
+def test_subjects_one_after_the_other_give_the_step_of_all_at_once():
+    state = fresh_state()
+    one, all_ = (stepper(meta, ("field", "start", "rule"), over=over) for over in ("map", "vmap"))
+    first, second = (step(state, DRAWN, jnp.float32(1), KEY)[0] for step in (one, all_))
+    for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_the_outer_loss_is_scored_on_the_target_not_on_the_context():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from synthetic import layered_population
 
 from configs import default
 from inr_jax import coordinates, data, measurements, model, recipe
@@ -14,7 +15,7 @@ def tiny():
     config = default.get_config()
     config.data.phantom_oct.update(people=(1, 1, 1), eyes=1, shape=(5, 48, 24))
     config.model.update(width=8, depth=2)
-    config.train.autodecoder.update(steps=4, points=64, context=64, subjects=1)
+    config.train.autodecoder.update(steps=4, points=64, subjects=1)
     return config
 
 
@@ -53,6 +54,40 @@ def test_settings_that_cannot_be_run_are_refused_by_name(key, value):
     config.train.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=f"train.{key}"):
         recipe.stages(config)
+
+
+def test_a_way_over_the_subjects_that_does_not_exist_is_refused():
+    config = tiny()
+    config.train.rule.over = "pmap"
+    with pytest.raises(InputError, match=r"train\.rule\.over: expected one of vmap, map; found 'pmap'"):
+        recipe.stages(config)
+
+
+def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_of_the_codes():
+    config = tiny()
+    config.model.modulation.grid.levels = ((2, 2, 4), (4, 4, 2))
+    config.train.rule.update(subjects=1, points=256, context=256)
+    population = layered_population(people=1, shape=(5, 16, 16))
+    built = model.build(config, model.Signal.of(population))
+    state = recipe.initial_state(config, built, 1)
+    stage = recipe.stages(config)[1]
+    device_data = measurements.to_device(population, np.float32([1, 1, 1]))
+    pools = measurements.pools(population.measured)
+    rule = recipe.calibrate(config, stage, state, built, device_data, pools, (5, 16, 16))
+    sizes = {name: {float(np.exp(v)) for v in np.ravel(leaf)} for name, leaf in rule["grid"].items()}
+    weights = {float(np.exp(v)) for leaf in jax.tree.leaves(rule["weights"]) for v in np.ravel(leaf)}
+    assert all(len(found) == 1 for found in (*sizes.values(), weights))
+    loss = recipe.subject_loss(config, stage, built, device_data, pools, (5, 16, 16))
+    key = jax.random.split(jax.random.key(config.train.seed + 2), 1)[0]
+
+    @jax.jit
+    def of(size):
+        moved = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.log(size)), rule["weights"])
+        parts = {"field": state.params.field, "start": state.params.start, "rule": rule | {"weights": moved}}
+        return loss(parts, jnp.int32(0), key)[0]
+
+    found = {rate: float(of(rate)) for rate in recipe.TRIED_WEIGHTS}
+    assert np.isclose(min(found, key=found.__getitem__), weights.pop(), rtol=1e-3)
 
 
 def test_rates_rise_over_the_warmup_and_end_at_their_final_share():

@@ -239,6 +239,22 @@ def test_another_config_is_refused_by_its_key_and_allowed_when_told(whole, tmp_p
     assert checkpoint.latest(folder) == TOTAL
 
 
+def test_other_data_is_refused_by_its_fingerprint_and_allowed_when_told(whole, tmp_path):
+    folder = tmp_path / "w"
+    shutil.copytree(whole, folder)
+    manifest = workdir.read_json(folder / workdir.MANIFEST)
+    seen = manifest["data"]
+    workdir.check_data(folder, seen)
+    other = seen | {"validation": "0" * 64}
+    with pytest.raises(InputError, match=r"other validation data \(fingerprint .{12}, now 000000000000\)"):
+        workdir.check_data(folder, other)
+    workdir.write_json(folder / workdir.MANIFEST, manifest | {"data": other})
+    with pytest.raises(InputError, match="other validation data"):
+        train(get_config(), folder)
+    train(get_config(), folder, allow_config_change=True)
+    assert workdir.read_json(folder / workdir.MANIFEST)["data"] == seen
+
+
 def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
     config = get_config()
     workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))

@@ -14,11 +14,15 @@ def data_path(path: str, own: str) -> Path:
 
     That is ../shared/data beside the project where it is not set. Raises InputError where nothing is there.
     """
-    folder = os.environ.get("INR_JAX_DATA") or REPOSITORY.parent / "shared" / "data"
-    found = Path(path) if path else Path(folder) / own
-    if not found.exists():
-        raise InputError(f"{found}: no such file or folder: set data.path or the environment's INR_JAX_DATA")
-    return found
+    named = os.environ.get("INR_JAX_DATA")
+    found = Path(path or Path(named or REPOSITORY.parent / "shared" / "data") / own)
+    if found.exists():
+        return found
+    if path:
+        raise InputError(f"data.path: expected a file or folder; found none at {found}")
+    if named:
+        raise InputError(f"INR_JAX_DATA: expected a folder that holds the data set; found none at {found}")
+    raise InputError(f"{found}: no such folder: set data.path, or the environment's INR_JAX_DATA")
 
 
 def match_subject(pattern: str, name: str, where: str) -> re.Match[str]:

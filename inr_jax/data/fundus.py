@@ -14,6 +14,7 @@ from skimage import io, transform, util
 from inr_jax.data._files import data_path, laterality, match_subject
 from inr_jax.data._splits import people_of_split
 from inr_jax.errors import InputError
+from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
 
 Size = tuple[int, int]
@@ -53,6 +54,7 @@ def load(config: ConfigDict, split: str) -> Population:
         truth_labels=None,
         slo=None,
         slo_affine=None,
+        frames=tuple(map(image_frame, mirror)),
         classes=("background", "vessel") if fundus.label_suffix else (),
         note="",
     )

@@ -17,9 +17,9 @@ from inr_jax.data._files import data_path, laterality, match_subject
 from inr_jax.data._splits import by_shares, people_of_split, split_number
 from inr_jax.errors import InputError
 from inr_jax.npz_io import read_npz_scans
-from inr_jax.preprocessing import prepare, stack, to_unit_range
+from inr_jax.preprocessing import frame, prepare, stack, to_unit_range
 from inr_jax.scan import Scan, checked_labels
-from inr_jax.types import Population
+from inr_jax.types import Frame, Population
 
 CHANGED = 1e-3  # of the range: by how much a fitted B-scan may differ from the scored one it is
 
@@ -44,8 +44,9 @@ def load(config: ConfigDict, split: str) -> Population:
         scans = _of(scans, chosen)
     has_labels = scans[0].labels is not None
     classes = tuple(oct_config.classes) if has_labels else ()
-    prepared = [_prepared(scan, classes, oct_config) for scan in scans]
-    return stack(prepared, measured=np.arange(prepared[0].voxels.shape[0]) % 2 == 0, classes=classes, note="")
+    prepared, frames = zip(*(_prepared(scan, classes, oct_config) for scan in scans), strict=True)
+    measured = np.arange(prepared[0].voxels.shape[0]) % 2 == 0
+    return stack(prepared, measured=measured, classes=classes, note="", frames=frames)
 
 
 def _of(scans: list[Scan], people: set[str]) -> list[Scan]:
@@ -82,15 +83,16 @@ def _no_one_twice(train: list[Scan], test: list[Scan], path: Path) -> None:
         raise InputError(f"{path}: expected no person in both train and test, found {', '.join(shared)}")
 
 
-def _prepared(scan: Scan, classes: tuple[str, ...], config: ConfigDict) -> Scan:
-    """Scaled to [0, 1], labels checked, left eyes mirrored."""
+def _prepared(scan: Scan, classes: tuple[str, ...], config: ConfigDict) -> tuple[Scan, Frame]:
+    """Scaled to [0, 1], labels checked, left eyes mirrored; and the frame before."""
     fitted = scan.voxels[::2]
     if scan.labels is not None:
         checked_labels(scan.labels, len(classes), f"{scan.name} (data.interp_oct.classes)")
     scaled = replace(scan, voxels=_scaled(scan.voxels, fitted, f"{scan.name}: fitted B-scans"))
     if scan.slo is not None:
         scaled = replace(scaled, slo=_scaled(scan.slo, scan.slo, f"{scan.name}: SLO"))
-    return prepare(scaled, mirror=config.mirror_left, align=False)[0]
+    upright, undo = prepare(scaled, mirror=config.mirror_left, align=False)
+    return upright, frame(scaled, undo)
 
 
 def _scaled(

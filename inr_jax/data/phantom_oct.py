@@ -12,9 +12,9 @@ from inr_jax import progress
 from inr_jax.data._splits import SPLITS, split_number
 from inr_jax.errors import InputError
 from inr_jax.phantom import CLASSES, Eye, make_eye
-from inr_jax.preprocessing import mirrored_scan, prepare, stack
+from inr_jax.preprocessing import frame, mirrored_scan, prepare, stack
 from inr_jax.scan_io import Scan
-from inr_jax.types import Population
+from inr_jax.types import Frame, Population
 
 THREADS = 2
 
@@ -33,7 +33,7 @@ def load(config: ConfigDict, split: str) -> Population:
     measured = np.arange(options.shape[0]) % options.fitted_every == 0
     wanted = list(product(people, "RL"[: options.eyes]))
 
-    def one(who: tuple[int, str]) -> tuple[Scan, Scan]:
+    def one(who: tuple[int, str]) -> tuple[Scan, Frame, Scan]:
         eye = make_eye(
             person=who[0],
             laterality=who[1],
@@ -42,16 +42,17 @@ def load(config: ConfigDict, split: str) -> Population:
             seed=options.seed,
             motion=options.motion,
         )
-        return prepared(scan_of(eye), measured, align=options.align), _upright(truth_of(eye))
+        return *prepared(scan_of(eye), measured, align=options.align), _upright(truth_of(eye))
 
     with ThreadPoolExecutor(THREADS) as pool:
         made = list(progress.bar(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted)))
-    scans, truths = zip(*made, strict=True)
+    scans, frames, truths = zip(*made, strict=True)
     return stack(
         scans,
         measured=measured,
         classes=CLASSES,
         note="phantom",
+        frames=frames,
         truth=np.stack([truth.voxels for truth in truths])[..., None],
         truth_labels=np.stack([truth.labels for truth in truths]),
     )
@@ -97,24 +98,30 @@ def truth_of(eye: Eye) -> Scan:
     )
 
 
-def prepared(scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool) -> Scan:
-    """The scan mirrored and aligned; what adaptation sees is aligned by the measured B-scans alone."""
-    whole, _ = prepare(scan, mirror=True, align=align)
+def prepared(scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool) -> tuple[Scan, Frame]:
+    """The scan upright and aligned, and its frame before. What adaptation sees is aligned by measured B-scans alone."""
+    whole, undo = prepare(scan, mirror=True, align=align)
     if not align:
-        return whole
-    alone, _ = prepare(_only(scan, measured), mirror=True, align=True)
+        return whole, frame(scan, undo)
+    alone, by_measured = prepare(_only(scan, measured), mirror=True, align=True)
+    places = np.arange(len(measured))
+
+    def between(known: np.ndarray) -> np.ndarray:
+        return np.interp(places, places[measured], known)
 
     def join(every: np.ndarray, some: np.ndarray) -> np.ndarray:
         joined = every.copy()
         joined[measured] = some
         return joined
 
-    return replace(
+    joined = replace(
         whole,
         voxels=join(whole.voxels, alone.voxels),
         labels=None if whole.labels is None or alone.labels is None else join(whole.labels, alone.labels),
         valid=None if whole.valid is None or alone.valid is None else join(whole.valid, alone.valid),
     )
+    undo = replace(undo, shift=between(by_measured.shift), tilt=between(by_measured.tilt))
+    return joined, frame(scan, undo)
 
 
 def _only(scan: Scan, measured: Bool[np.ndarray, " D"]) -> Scan:

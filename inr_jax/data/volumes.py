@@ -144,5 +144,6 @@ def _slices(scans: list[Scan], volumes: ConfigDict) -> Population:
         labels=None if whole.labels is None else whole.labels[keep],
         spacing=whole.spacing[which, 1:],
         offset=whole.offset[which, 1:],
+        frames=tuple(whole.frames[i] for i in which),
         measured=np.broadcast_to((np.arange(size[0]) % volumes.fitted_every == 0)[:, None], size).copy(),
     )
