@@ -1,0 +1,163 @@
+"""The speed benchmarks at their quick size: one table, JSON lines that add up, and flops that are the model's own."""
+
+import importlib.util
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from command import environment
+from toy import ROOT
+
+from inr_jax import model
+
+SCRIPTS = ("adapt", "train_step")
+NUMBERS = {
+    "steps_per_second", "points_per_second", "flops_per_second", "bare_flops_per_second", "share",
+    "temporary_bytes_per_subject", "compile_seconds",
+}  # fmt: skip
+FACTS = {"cell", "repeats", "steps_per_second_quartiles", "time", "quick", "device", "cores", "machine", "git", "jax"}
+EARLIER = '{"cell": "of another day"}\n'
+GRID, POINTS, INNER, SUBJECTS = [5, 32, 24], 64, 5, 2  # of --quick
+HELD_OUT = 7 * 32  # a tenth of the 3 x 24 measured A-scans, whole
+
+
+@pytest.fixture(scope="module", params=SCRIPTS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """A benchmark run once, into a file that has a line already: its name, what it printed, the file."""
+    output = tmp_path_factory.mktemp(request.param) / "rows.jsonl"
+    output.write_text(EARLIER)
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{request.param}.py"), "--quick", "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=output.parent, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    return request.param, done.stdout, output
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.read_text().splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def timing() -> ModuleType:
+    """benchmarks/timing.py, which the scripts import as a neighbour."""
+    spec = importlib.util.spec_from_file_location("timing", ROOT / "benchmarks" / "timing.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_benchmark_prints_one_table_with_a_line_for_every_row_it_adds(run) -> None:
+    _, printed, output = run
+    head, *lines, last = printed.splitlines()
+    for name in ("cell", "steps/s", "M points/s", "GFLOP/s", "bare", "share", "MB/subject", "compile s"):
+        assert name in head
+    assert [row["cell"] for row in rows(output)] == [re.split(r"\s{2,}", line)[0] for line in lines]
+    for line, row in zip(lines, rows(output), strict=True):
+        assert f" {row['steps_per_second']:.3g}" in line
+        assert f" {row['points_per_second'] / 1e6:.3f} " in line
+        assert f" {row['share']:.0%} " in line
+    assert sum(line.startswith("cell ") for line in printed.splitlines()) == 1
+    assert last.endswith(f"rows added to {output}")
+
+
+def test_a_benchmark_adds_to_what_earlier_runs_left(run) -> None:
+    _, _, output = run
+    assert output.read_text().startswith(EARLIER)
+    assert output.read_text().endswith("}\n")
+    assert len(rows(output)) == 3
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_row_says_what_was_measured_where(run) -> None:
+    for row in rows(run[2]):
+        assert set(row) == NUMBERS | FACTS | {"grid", "products"}
+        assert all(math.isfinite(row[name]) and row[name] > 0 for name in NUMBERS)
+        assert row["quick"] is True
+        assert row["jax"] == jax.__version__
+        assert row["grid"] == GRID
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", row["time"])
+
+
+def test_a_row_s_numbers_agree_with_each_other(run) -> None:
+    for row in rows(run[2]):
+        low, high = row["steps_per_second_quartiles"]
+        assert low <= row["steps_per_second"] <= high
+        assert row["share"] == pytest.approx(row["flops_per_second"] / row["bare_flops_per_second"], rel=1e-12)
+
+
+def documented(row: dict[str, Any]) -> tuple[float, float]:
+    """Points and flops of one step by the formulas of the docstrings."""
+    forward = 2 * sum(i * o for i, o in row["products"])
+    fitted = 2 * 10 * POINTS + 3 * 10 * POINTS + 2 * 3 * HELD_OUT  # each phase checks at 0, 5 and 10 steps
+    kinds = {
+        "autodecoder": (SUBJECTS * POINTS, SUBJECTS * 3 * forward * POINTS),
+        "rule": (SUBJECTS * (1 + INNER) * POINTS, SUBJECTS * (INNER * 9 + 3) * forward * POINTS),
+        "joint": (SUBJECTS * (1 + INNER) * POINTS, SUBJECTS * (INNER * 9 + 3) * forward * POINTS),
+        "5 learned steps": (POINTS, 3 * forward * POINTS),
+        "fit": (POINTS, forward * fitted / 20),
+        "render": (math.prod(GRID), forward * math.prod(GRID)),
+    }
+    return next(numbers for kind, numbers in kinds.items() if row["cell"].startswith(kind))
+
+
+def test_points_and_flops_are_those_of_the_docstrings(run) -> None:
+    for row in rows(run[2]):
+        points, flops = documented(row)
+        assert row["points_per_second"] / row["steps_per_second"] == pytest.approx(points, rel=1e-9)
+        assert row["flops_per_second"] / row["steps_per_second"] == pytest.approx(flops, rel=1e-9)
+
+
+def product_flops(jaxpr: Any) -> int:
+    """2 n k m of every matrix product in a traced function, those of inner functions included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((inner, _), _) = equation.params["dimension_numbers"]
+            summed = math.prod(equation.invars[0].aval.shape[axis] for axis in inner)
+            total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            inside = getattr(part, "jaxpr", part)
+            total += product_flops(inside) if hasattr(inside, "eqns") else 0
+    return total
+
+
+def test_counted_flops_are_the_products_that_a_point_goes_through(timing) -> None:
+    """Against the products that jax traces, for a full-sized model."""
+    bench = timing.setup(people=1, quick=True)
+    wide = bench.config.copy_and_resolve_references()
+    wide.model.update({"width": 96, "depth": 5})
+    for config, count in ((bench.config, 7), (wide, 11)):
+        built = model.build(config, model.Signal(dimensions=3, channels=1, classes=13, slo=True))
+        hyper = model.hyper_of(config.hyper)
+        params = jax.eval_shape(built.init, jax.random.key(0), hyper)
+        start = jax.eval_shape(built.learner.start, params.start)
+
+        def forward(field, modulation, inputs, built=built, hyper=hyper):
+            return built.learner.bind(field, modulation, None, hyper)(inputs)
+
+        traced = jax.make_jaxpr(forward)(params.field, start, jnp.zeros((count, 4)))
+        shapes = timing.product_shapes(params.field)
+        assert len(shapes) == 2 * config.model.depth + 2
+        assert timing.forward_flops(shapes, count) == product_flops(traced.jaxpr)
+
+
+@pytest.mark.parametrize("rate", [0.0123, 4.5, 678.0, 4381.34, 98765.4])
+def test_columns_of_the_table_stay_apart_at_any_speed(timing, capsys, rate) -> None:
+    row = dict.fromkeys(NUMBERS, 1e6 * rate) | {
+        "cell": "rule: 8 x 2048 + 5 x 2048", "steps_per_second": rate, "share": 0.5, "compile_seconds": 123.4,
+        "steps_per_second_quartiles": [0.9 * rate, 1.1 * rate],
+    }  # fmt: skip
+    timing.print_line(timing.HEAD)
+    timing.print_line(timing.line(row))
+    head, line = capsys.readouterr().out.splitlines()
+    assert len(head) == len(line)
+    assert re.split(r"\s{2,}|\s(?=\()", line) == list(timing.line(row))
