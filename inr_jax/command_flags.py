@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -10,45 +10,69 @@ from ml_collections import ConfigDict, config_flags
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 
-# name -> how absl defines it; those of the same name mean the same in every command
-FLAGS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "workdir": (flags.DEFINE_string, dict(default=None, help="folder of the training")),
-    "output": (flags.DEFINE_string, dict(default=None, help="folder for the results")),
-    "allow_config_change": (
-        flags.DEFINE_boolean,
-        dict(default=False, help="resume although the config differs from the one the training began with"),
+
+class Flag(NamedTuple):
+    """How absl defines it. Flags of the same name mean the same in every command."""
+
+    define: Callable[..., Any]
+    help: str
+    default: Any = None
+    absent: str = "none"  # what is done without it
+    options: Mapping[str, Any] = {}
+
+
+FLAGS = {
+    "workdir": Flag(flags.DEFINE_string, "folder of the training"),
+    "output": Flag(flags.DEFINE_string, "folder for the results"),
+    "allow_config_change": Flag(
+        flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
-    "quick": (flags.DEFINE_boolean, dict(default=False, help="tune the baselines on fewer scans")),
-    "fit": (
-        flags.DEFINE_boolean,
-        dict(default=False, help="after the learned steps, many Adam steps on the scan: better, and slower"),
+    "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
+    "fit": Flag(
+        flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
     ),
-    "steps": (flags.DEFINE_integer, dict(default=None, help="learned steps (as trained)", lower_bound=1)),
-    "slices": (flags.DEFINE_integer, dict(default=None, help="B-scans to render (as scanned)", lower_bound=1)),
-    "split": (
-        flags.DEFINE_enum,
-        dict(default="test", help="which people", enum_values=["train", "validation", "test"]),
-    ),
-    "device": (
-        flags.DEFINE_enum,
-        dict(default="auto", help="where to compute", enum_values=["auto", "cpu", "gpu"]),
-    ),
-    "threads": (flags.DEFINE_integer, dict(default=None, help="processor cores to use (all)", lower_bound=1)),
-    "max_memory": (
-        flags.DEFINE_float,
-        dict(default=None, help="most of the computer's memory to use, in GB (no limit)", lower_bound=0.5),
+    "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
+    "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
+    "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
+    "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
+    "max_memory": Flag(
+        flags.DEFINE_float, "most memory to use, in GB", absent="no limit", options={"lower_bound": 0.5}
     ),
 }
 
 
-def define(names: Iterable[str]) -> flags.FlagValues:
-    """Flags that may stand before and after other arguments."""
+def define(names: Iterable[str], defaults: Mapping[str, Any]) -> flags.FlagValues:
+    """Flags that may stand before and after other arguments. defaults: where they are not those of FLAGS."""
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
     for name in names:
-        define_one, options = FLAGS[name]
-        define_one(name=name, flag_values=values, **options)
+        flag = FLAGS[name]
+        default = defaults.get(name, flag.default)
+        flag.define(name=name, default=default, help=flag.help, flag_values=values, **flag.options)
     return values
+
+
+def shown_default(flag: flags.Flag) -> str:
+    return {None: FLAGS[flag.name].absent, False: "off"}.get(flag.value, str(flag.value))
+
+
+def reason(error: Exception, values: flags.FlagValues) -> str:
+    """What is wrong with a flag, in one line and without the words of Python where they say less."""
+    if not isinstance(error, flags.IllegalFlagValueError):
+        return str(error).splitlines()[0]
+    name, _, value = str(error).removeprefix("flag --").removesuffix(f": {error.__context__}").partition("=")
+    shown = name if name.startswith("config.") else name.replace("_", "-")
+    return f"--{shown}: expected {_expected(values[name].parser)}; found {value!r}"
+
+
+def _expected(parser: flags.ArgumentParser) -> str:
+    if isinstance(parser, flags.EnumParser):
+        return f"one of {', '.join(parser.enum_values)}"
+    kinds = {flags.IntegerParser: "a whole number", flags.FloatParser: "a number", flags.BooleanParser: "true or false"}
+    kind = next((kind for known, kind in kinds.items() if isinstance(parser, known)), "another value")
+    bound = getattr(parser, "lower_bound", None)
+    return kind if bound is None else f"{kind} of {bound} or more"
 
 
 def define_config(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[str], dict[str, Any]]:
@@ -59,7 +83,7 @@ def define_config(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[s
     script, rest = _take(argv, "--config")
     rest = _last(rest)
     if script is None:
-        raise InputError("inr-jax train: expected --config=FILE, for example --config=configs/oct.py; found none")
+        raise InputError("train: expected --config=FILE, for example --config=configs/oct.py; found none")
     config = load_config(script)
     known = dict(_keys(config.to_dict()))
     for key in (a.removeprefix("--config.").split("=", 1)[0] for a in rest if a.startswith("--config.")):
@@ -72,12 +96,15 @@ def define_config(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[s
 
 
 def check_numbers(before: Mapping[str, Any], config: ConfigDict) -> None:
-    """Raises InputError where text stands for the numbers of a tuple: ml_collections compares no elements."""
-    for key, after in _keys(config.to_dict()):
+    """Raises InputError where other things stand for the numbers of a tuple: ml_collections compares no elements."""
+    for key, new in _keys(config.to_dict()):
         old = before[key]
-        had_numbers = isinstance(old, tuple) and bool(old) and not any(isinstance(v, str) for v in old)
-        if had_numbers and any(isinstance(v, str) for v in after):
-            raise InputError(f"--config.{key}: expected numbers, as in {old}; found {after}")
+        if not isinstance(old, tuple) or not old or any(isinstance(v, str) for v in old):
+            continue
+        whole = all(isinstance(v, int) for v in old)
+        if any(isinstance(v, str) or (whole and isinstance(v, float)) for v in new):
+            wanted = "whole numbers" if whole else "numbers"
+            raise InputError(f"--config.{key}: expected {wanted}, as in {old}; found {new}")
 
 
 def _take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

@@ -27,17 +27,17 @@ def doctor() -> None:
 
     Raises InputError where the device that was asked for is not there.
     """
-    for name, text in (
-        ("versions", _versions()),
-        ("device", _devices()),
-        ("machine", f"{cores()} cores, {memory():.1f} GB memory"),
-        ("step", _step()),
-        ("real data", _data()),
-        ("GPU", _gpu()),
-        ("notebooks", _extra("notebooks", ("ipykernel", "nbclient", "nbformat"))),
-        ("browser", _browser()),
+    for name, find in (
+        ("versions", _versions),
+        ("machine", _machine),
+        ("device", _devices),
+        ("real data", _data),
+        ("GPU", _gpu),
+        ("notebooks", lambda: _extra("notebooks", ("ipykernel", "nbclient", "nbformat"))),
+        ("browser", _browser),
+        ("step", _step),  # the last: it takes seconds
     ):
-        print(f"{name:<10} {text}", flush=True)
+        print(f"{name:<10} {find()}", flush=True)
 
 
 def cores() -> int:
@@ -89,6 +89,10 @@ def _step() -> str:
         f"SIREN {DEPTH} x {WIDTH}, forward and backward: {POINTS / took / 1e6:.2f} M points/s, "
         f"{rate / 1e9:.0f} GFLOP/s, {rate / bare:.0%} of a bare product ({bare / 1e9:.0f})"
     )
+
+
+def _machine() -> str:
+    return f"{cores()} cores, {memory():.1f} GB memory"
 
 
 def _versions() -> str:

@@ -3,16 +3,14 @@
 import difflib
 import errno
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from absl import flags
 
-from inr_jax import command_flags, limits
+from inr_jax import command_flags, limits, places, stopping
 from inr_jax.errors import InputError
 
 
@@ -23,11 +21,13 @@ class Command(NamedTuple):
     example: str
     flags: tuple[str, ...]
     needs: tuple[str, ...] = ()  # of the flags
+    defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
     takes_scans: bool = False
     takes_config: bool = False
 
 
 def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_output(values.workdir)
     from inr_jax.train import train
 
     folder = train(values.config, values.workdir, allow_config_change=values.allow_config_change)
@@ -35,23 +35,29 @@ def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
 
 
 def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if not rest:
+        raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
+    places.check_training(values.workdir)
+    places.check_files(rest)
+    places.check_output(values.output)
     from inr_jax.new_scan import adapt_files
 
-    if not rest:
-        raise InputError("inr-jax adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
     adapt_files(values.workdir, rest, values.output, steps=values.steps, fit=values.fit, slices=values.slices)
 
 
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_training(values.workdir)
+    places.check_output(values.output)
     from inr_jax.evaluate import evaluate
 
     evaluate(values.workdir, values.output, split=values.split, quick=values.quick)
 
 
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_output(values.output)
     from inr_jax.demo import demo
 
-    demo(values.output or "demo_output")
+    demo(values.output)
 
 
 def _doctor(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -93,6 +99,7 @@ COMMANDS = {
         "[--output=FOLDER]",
         "inr-jax demo",
         ("output",),
+        defaults={"output": "demo_output"},
     ),
     "doctor": Command(_doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()),
 }
@@ -103,7 +110,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, e
 
 def _parse(command: Command, name: str, argv: Sequence[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags and the other arguments. Raises InputError in one line."""
-    values = command_flags.define((*command.flags, *COMMON))
+    values = command_flags.define((*command.flags, *COMMON), command.defaults)
     rest = [command_flags.underscored(argument) for argument in argv]
     before: dict[str, object] = {}
     try:
@@ -118,14 +125,14 @@ def _parse(command: Command, name: str, argv: Sequence[str]) -> tuple[flags.Flag
         known = [flag.replace("_", "-") for flag in (*command.flags, *COMMON)]
         close = difflib.get_close_matches(error.flagname.replace("_", "-"), known, n=1, cutoff=0.5)
         hint = f" (did you mean --{close[0]}?)" if close else ""
-        raise InputError(f"inr-jax {name}: unknown flag --{error.flagname}{hint}") from error
+        raise InputError(f"{name}: unknown flag --{error.flagname}{hint}") from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(f"inr-jax {name}: {str(error).splitlines()[0]}") from error
+        raise InputError(command_flags.reason(error, values)) from error
     if positional and not command.takes_scans:
-        raise InputError(f"inr-jax {name}: expected flags alone; found {positional[0]}")
+        raise InputError(f"{name}: expected flags alone; found {positional[0]}")
     for needed in command.needs:
         if not getattr(values, needed):
-            raise InputError(f"inr-jax {name}: expected --{needed}=FOLDER; found none")
+            raise InputError(f"{name}: expected --{needed}=FOLDER; found none")
     return values, positional
 
 
@@ -136,34 +143,14 @@ def _help(name: str | None = None) -> str:
         last = "inr-jax COMMAND --help tells more. For research use, not for diagnosis."
         return "\n".join([first, "", *lines, "", last])
     command = COMMANDS[name]
-    values = command_flags.define((*command.flags, *COMMON))
-    shown = [f"  --{n.replace('_', '-')}: {values[n].help} [{_default(values[n])}]" for n in sorted(values)]
+    values = command_flags.define((*command.flags, *COMMON), command.defaults)
+    defaults = {n: "required" if n in command.needs else command_flags.shown_default(values[n]) for n in values}
+    shown = [f"  --{n.replace('_', '-')}: {values[n].help} [{defaults[n]}]" for n in sorted(values)]
     if command.takes_config:
-        text = "a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py)"
+        text = "a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py) [required]"
         shown.insert(0, f"  --config: {text}")
     head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}".rstrip(), ""]
     return "\n".join([*head, "for example", "", f"  {command.example}", "", "flags [default]", "", *shown])
-
-
-def _default(flag: flags.Flag) -> str:
-    return {None: "none", False: "off"}.get(flag.value, str(flag.value))
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does, so that nothing stays half-written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: object) -> None:
-        raise InterruptedError("stopped")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _command(name: str, rest: Sequence[str]) -> None:
@@ -171,14 +158,14 @@ def _command(name: str, rest: Sequence[str]) -> None:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise InputError(f"inr-jax: expected a command ({', '.join(COMMANDS)}); found {name}{hint}")
+        raise InputError(f"expected a command ({', '.join(COMMANDS)}); found {name}{hint}")
     if any(a in HELP[:-1] for a in rest):
         print(_help(name))
         return
     command = COMMANDS[name]
     values, positional = _parse(command, name, rest)
     limits.limit(device=values.device, threads=values.threads, max_memory=values.max_memory)
-    with _remarks(), _terminable():
+    with _remarks():
         command.run(values, positional)
 
 
@@ -212,18 +199,18 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in HELP:
         print(_help())
         return 0
+    stop = stopping.Stop()
     # Printed after the exception is gone, so that progress bars have ended their line.
     try:
-        _command(argv[0], argv[1:])
+        with stop.listening():
+            _command(argv[0], argv[1:])
         return 0
     except InputError as error:
         code, line = 2, f"error: {error}"
     except MemoryError as error:
         code, line = 2, f"error: {str(error) or 'out of memory'}"
-    except InterruptedError as error:
-        code, line = 143, str(error)
-    except KeyboardInterrupt:
-        code, line = 130, "stopped"
+    except (KeyboardInterrupt, InterruptedError) as error:
+        code, line = 128 + stop.number, str(error) or "stopped"
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

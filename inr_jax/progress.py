@@ -20,9 +20,7 @@ class _Lines:
         sys.stderr.flush()
 
 
-def bar(
-    items: Iterable | None = None, desc: str | None = None, total: int | float | None = None, **options: Any
-) -> tqdm:
+def bar(items: Iterable | None = None, desc: str | None = None, total: int | None = None, **options: Any) -> tqdm:
     """tqdm's bar over `items`, or one that is moved by `update`."""
     if not sys.stderr.isatty():
         layout = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"

@@ -173,14 +173,36 @@ TRAININGS = [
     Case("mistyped key", flag("--config.train.sed=1"), ("--config.train.sed", "did you mean --config.train.seed?")),
     Case("mistyped section", flag("--config.modle.width=1"), ("did you mean --config.model.width?",)),
     Case("a section", flag("--config.train=1"), ("--config.train:",)),
-    Case("text for a number", flag("--config.train.seed=abc"), ("--config.train.seed=abc", "int")),
-    Case("a fraction for a count", flag("--config.model.depth=2.5"), ("--config.model.depth=2.5", "int")),
-    Case("text for a switch", flag("--config.model.bfloat16=maybe"), ("--config.model.bfloat16=maybe",)),
+    Case(
+        "text for a number",
+        flag("--config.train.seed=abc"),
+        ("--config.train.seed: expected a whole number; found 'abc'",),
+    ),
+    Case(
+        "a fraction for a count",
+        flag("--config.model.depth=2.5"),
+        ("--config.model.depth: expected a whole number; found '2.5'",),
+    ),
+    Case(
+        "text for a switch",
+        flag("--config.model.bfloat16=maybe"),
+        ("--config.model.bfloat16: expected true or false; found 'maybe'",),
+    ),
     Case("text for numbers", flag("--config.data.phantom_oct.people=('a','b','c')"), ("phantom_oct.people", "numbers")),
+    Case(
+        "text for a fraction", flag("--config.hyper.side=abc"), ("--config.hyper.side: expected a number; found 'abc'",)
+    ),
+    Case(
+        "a fraction among counts",
+        flag("--config.data.phantom_oct.people=(2,1.5,1)"),
+        ("phantom_oct.people: expected whole numbers, as in (2, 1, 1); found (2, 1.5, 1)",),
+    ),
     Case("mistyped flag", flag("--workdri=w"), ("--workdri", "did you mean --workdir?")),
     Case("unknown data", flag("--config.data.name=phantom_otc"), ("data.name", "did you mean phantom_oct?")),
     Case(
-        "absent data", flag("--config.data.name=volumes", "--config.data.path=/absent/ct"), ("/absent/ct", "data.path")
+        "absent data",
+        flag("--config.data.name=volumes", "--config.data.path=/absent/ct"),
+        ("data.path: expected a file or folder; found none at /absent/ct",),
     ),
     Case("unknown activation", flag("--config.model.activation=sin"), ("activation", "sine", "found 'sin'")),
     Case("unknown encoding", flag("--config.model.encoding=hash"), ("encoding", "hashgrid", "found 'hash'")),
@@ -298,7 +320,7 @@ def test_an_output_that_cannot_be_a_folder_is_told_before_any_work(command, toy_
 def test_train_tells_that_its_folder_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     said = say(capsys, "train", TOY, f"--workdir={tmp_path / 'file' / 'run'}")
-    assert "expected a writable place" in said.error
+    assert f"expected a folder that can be made; found the file {tmp_path / 'file'}" in said.error
     assert tree(tmp_path) == {"file"}
 
 

@@ -49,6 +49,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "measurements": {"types", "coordinates"},
     "workdir": {"types", "errors"},
     "limits": {"errors"},
+    "places": {"errors"},
+    "stopping": set(),
     "config_script": {"errors"},
     "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
@@ -70,7 +72,7 @@ ONLY_IN = {
     "absl": {"main", "command_flags"},
 }
 # what is imported before a command is known
-COMMAND_LINE = {"main", "command_flags", "config_script", "limits", "errors"}
+COMMAND_LINE = {"main", "command_flags", "config_script", "limits", "places", "stopping", "errors"}
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",

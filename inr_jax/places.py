@@ -1,0 +1,31 @@
+"""The files and folders of a command, looked at before jax is loaded, which takes seconds."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from inr_jax.errors import InputError
+
+
+def check_training(folder: str) -> None:
+    """Raises InputError if there is no training in a folder."""
+    for name in ("config.json", "model.json"):
+        if not Path(folder, name).is_file():
+            raise InputError(f"{folder}: expected a trained model ({name}); found none")
+
+
+def check_files(files: Iterable[str]) -> None:
+    """Raises InputError if one is not there."""
+    for file in files:
+        if not Path(file).is_file():
+            raise InputError(f"{file}: no such file")
+
+
+def check_output(folder: str) -> None:
+    """Raises InputError if a folder, which is not made yet, cannot be made or written into."""
+    wanted = Path(folder).absolute()
+    nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{folder}: expected a folder that can be made; found the file {nearest}")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{folder}: expected a writable folder; found that {nearest} is not")

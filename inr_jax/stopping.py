@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: a command ends soon and cleanly, also in the middle of a long computation."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE = 3.0  # seconds for a computation to end, and again for what is half-written to be removed
+
+
+class Stop:
+    """Turns both signals into KeyboardInterrupt, never into an OSError: those are what a damaged file raises."""
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT  # of the last signal
+        self._heard, self._over = threading.Event(), threading.Event()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While this lasts. Other threads than the main one hear no signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        handlers = {number: signal.signal(number, self._raise) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            os.close(writing)
+
+    def _raise(self, number: int, _: object) -> None:
+        self.number = number
+        if not self._heard.is_set():  # a second one must not disturb the cleaning up
+            self._heard.set()
+            raise KeyboardInterrupt
+
+    def _watch(self, reading: int) -> None:
+        """Ends the process where a computation keeps the interpreter from hearing the signal.
+
+        Whoever takes the signals over, as training does, ends by itself.
+        """
+        while read := os.read(reading, 1):
+            if read[0] not in SIGNALS:
+                continue
+            self.number = read[0]
+            if signal.getsignal(self.number) == self._raise:
+                self._heard.wait(GRACE)
+                if self._heard.is_set():
+                    self._over.wait(GRACE)
+                if not self._over.is_set():
+                    print("\ninr-jax: stopped", file=sys.stderr, flush=True)
+                    os._exit(128 + self.number)
+        os.close(reading)
