@@ -3,6 +3,7 @@
 import difflib
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -225,4 +226,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-    sys.exit(main(sys.argv[1:]))
+    """Ends the process with the exit code."""
+    if code := main(sys.argv[1:]):
+        sys.stdout.flush()
+        os._exit(code)  # threads of XLA that still compute would crash while the interpreter is taken down

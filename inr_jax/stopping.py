@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 3.0  # seconds for a computation to end, and again for what is half-written to be removed
@@ -28,12 +29,14 @@ class Stop:
         os.set_blocking(writing, False)
         handlers = {number: signal.signal(number, self._raise) for number in SIGNALS}
         wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         try:
             yield
         finally:
             self._over.set()
             signal.set_wakeup_fd(wakeup)
+            sys.unraisablehook = hook
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             os.close(writing)
@@ -43,6 +46,14 @@ class Stop:
         if not self._heard.is_set():  # a second one must not disturb the cleaning up
             self._heard.set()
             raise KeyboardInterrupt
+
+    def _unraisable(self, lost: Any) -> None:
+        """Where the interpreter drops the exception, as while it collects garbage, the signal comes again."""
+        if lost.exc_type is KeyboardInterrupt:
+            self._heard.clear()
+            threading.Timer(0.05, os.kill, (os.getpid(), self.number)).start()
+        else:
+            sys.__unraisablehook__(lost)
 
     def _watch(self, reading: int) -> None:
         """Ends the process where a computation keeps the interpreter from hearing the signal.
@@ -54,10 +65,9 @@ class Stop:
                 continue
             self.number = read[0]
             if signal.getsignal(self.number) == self._raise:
-                self._heard.wait(GRACE)
-                if self._heard.is_set():
-                    self._over.wait(GRACE)
-                if not self._over.is_set():
+                # asked twice: the main thread may have come first to hold the interpreter
+                heard = self._heard.wait(GRACE) or self._heard.is_set()
+                if not (heard and self._over.wait(GRACE)):
                     print("\ninr-jax: stopped", file=sys.stderr, flush=True)
                     os._exit(128 + self.number)
         os.close(reading)

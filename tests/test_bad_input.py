@@ -64,12 +64,6 @@ def colour(folder: Path) -> tuple:
     return (folder / "colour.nrrd",)
 
 
-def twice(folder: Path) -> tuple:
-    (folder / "other").mkdir()
-    write_npz(folder / "other" / "eye.npz")
-    return (cut(write_npz(folder / "eye.npz")), folder / "other" / "eye.npz")
-
-
 LABELS = np.zeros(SHAPE, int)
 SQUARE = (W, H, W)
 
@@ -82,7 +76,7 @@ SCANS = [
     Case("not a NIfTI", text("eye.nii.gz"), ("eye.nii.gz", "not readable as an image")),
     Case("npz cut short", scan(lambda f: cut(write_npz(f / "eye.npz"))), ("eye.npz", "cut short")),
     Case("NIfTI cut short", scan(lambda f: cut(write_image(f / "eye.nii.gz", layers()))), ("eye.nii.gz", "cut short")),
-    Case("second of two is bad", lambda f: (cut(write_npz(f / "b.npz")), f / "c.npz"), ("b.npz",)),
+    Case("second of two is missing", lambda f: (write_npz(f / "b.npz"), f / "c.npz"), ("c.npz", "no such file")),
     Case(
         "no known key", lambda f: (write_npz(f / "eye.npz", voxels=None, x=1),), ("missing key", "oct_vols or voxels")
     ),
