@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def _message(limit: float) -> str:
     return f"memory: expected at most {limit:g} GB (--max-memory); found more in use"
 
 
+def _end(limit: float) -> None:
+    print(f"\ninr-jax: error: {_message(limit)}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
 def _watch(limit: float) -> None:
     """Starts a process that watches this one: it has to be heard while a computation holds the interpreter.
 
@@ -66,6 +72,9 @@ def _watch(limit: float) -> None:
 
     def tell(*_: object) -> None:
         watcher.terminate()
+        late = threading.Timer(GRACE, _end, (limit,))  # threads may compute on, and the error wait for them
+        late.daemon = True
+        late.start()
         raise MemoryError(_message(limit))
 
     signal.signal(signal.SIGUSR1, tell)

@@ -1,5 +1,6 @@
 """Whatever a user gets wrong is told in one line on stderr, with exit code 2 and nothing half-written."""
 
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -229,6 +230,15 @@ def test_train_refuses_a_bad_config_or_bad_data(case, tmp_path, capsys):
     said = say(capsys, "train", *arguments, f"--workdir={tmp_path / 'run'}")
     assert all(word in said.error for word in case.words), said.error
     assert tree(tmp_path) == before
+
+
+def test_a_data_folder_that_is_not_there_is_told_by_the_name_it_was_set_with(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("INR_JAX_DATA", "/absent")
+    command = ("train", TOY, "--config.data.name=fundus", f"--workdir={tmp_path / 'run'}")
+    assert re.search("INR_JAX_DATA: expected .* found none at /absent/", say(capsys, *command).error)
+    error = say(capsys, *command, "--config.data.path=/absent/photographs").error
+    assert error.endswith("data.path: expected a file or folder; found none at /absent/photographs")
+    assert not tree(tmp_path)
 
 
 def without_checkpoints(toy_model: Path, folder: Path) -> Path:

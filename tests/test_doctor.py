@@ -41,6 +41,11 @@ def test_versions_and_device_are_those_that_run(lines):
     assert lines["device"].startswith("cpu:0")
 
 
+def test_the_timed_step_comes_after_all_that_takes_no_time(lines):
+    assert list(lines)[:3] == ["versions", "machine", "device"]
+    assert list(lines)[-1] == "step"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and the cores a process may use")
 def test_machine_has_this_machines_cores_and_memory(lines):
     cores, memory = re.fullmatch(r"(\d+) cores, ([\d.]+) GB memory", lines["machine"]).groups()
