@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from command import environment
+from real_data import real_data
 from toy import ROOT
 
 from inr_jax import model
@@ -161,3 +162,20 @@ def test_columns_of_the_table_stay_apart_at_any_speed(timing, capsys, rate) -> N
     head, line = capsys.readouterr().out.splitlines()
     assert len(head) == len(line)
     assert re.split(r"\s{2,}|\s(?=\()", line) == list(timing.line(row))
+
+
+def test_the_phantom_s_page_holds_the_table_that_its_benchmark_prints() -> None:
+    real_data("spectralis")
+    command = [sys.executable, str(ROOT / "benchmarks" / "phantom_statistics.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+
+    def table(text: str) -> dict[str, list[float]]:
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
+        return {name: [float(value) for value in values] for name, *values in cells[2:]}
+
+    page = (ROOT / "docs" / "phantom.md").read_text(encoding="utf-8")
+    written, printed = table("\n".join(line for line in page.splitlines() if line.startswith("|"))), table(done.stdout)
+    assert list(written) == list(printed)
+    assert len(written) > 20
+    for name, values in printed.items():
+        assert written[name] == pytest.approx(values, abs=0.0021), name  # rounding differs between machines

@@ -16,7 +16,7 @@ from real_data import real_data
 from synthetic import image_population, layered_population
 from toy import CONFIGS, ROOT, make_tiny, read_config
 
-from inr_jax import command_flags, data, measurements, model, recipe
+from inr_jax import data, main, measurements, model, recipe
 from inr_jax.main import COMMANDS
 from inr_jax.types import Population
 
@@ -81,9 +81,7 @@ def test_the_command_in_a_docstring_parses_to_this_config_and_what_it_changes(pa
     for _, command, *arguments in commands(path):
         if not COMMANDS[command].takes_config:
             continue
-        values = command_flags.define(("workdir", "allow_config_change"))
-        rest, _ = command_flags.define_config(arguments, values)
-        values(["inr-jax", *rest])
+        values, _ = main._parse(COMMANDS[command], command, arguments)
         changed = dict(re.findall(r"--config\.([\w.]+)=(\S+)", " ".join(arguments)))
         assert values.workdir.startswith("runs/")
         assert dict(leaves(values.config)) == dict(leaves(read_config(path))) | changed
