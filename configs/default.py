@@ -134,6 +134,7 @@ def train() -> ConfigDict:
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
                 rates=dict(field=2e-5, start=1e-3, rule=0.02),
             ),
+            whiten=0.3,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             clip=1.0,  # of each part's gradient norm
             table_scale=0.01,  # standard deviation of the table's first codes
@@ -153,7 +154,7 @@ def get_config() -> ConfigDict:
             data=data(),
             model=model(),
             hyper=hyper(),
-            rule=dict(per="leaf", per_step=True),  # step sizes per leaf | element, for every step its own
+            rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
             adapt=dict(
                 steps=5,
                 points=32_768,  # new measurements at every step

@@ -39,19 +39,24 @@ def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
 
 
 def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, per_step: bool) -> Params:
-    """Log step sizes: one per leaf or per element, the same at every step or one for each.
+    """Log step sizes: one per leaf, channel (a code's last axis) or element, the same at every step or one for each.
 
-    per: "leaf" | "element". Shapes: [steps or 1, *()] or [steps or 1, *leaf].
+    per: "leaf" | "channel" | "element". Shapes: [steps or 1], and behind it [c] or the leaf's. Leaves of `weights`
+    have no channels: one step size each.
     """
-    if per not in ("leaf", "element"):
-        raise InputError(f"rule.per: expected leaf or element; found {per!r}")
+    tails: dict[str, Callable[[str, Array], tuple[int, ...]]] = {
+        "leaf": lambda part, leaf: (),
+        "channel": lambda part, leaf: () if part == "weights" else leaf.shape[-1:],
+        "element": lambda part, leaf: leaf.shape,
+    }
+    if per not in tails:
+        raise InputError(f"rule.per: expected one of {', '.join(tails)}; found {per!r}")
     rows = steps if per_step else 1
 
-    def log_rate(leaf: Array, start: Array) -> Array:
-        shape = (rows, *(leaf.shape if per == "element" else ()))
-        return jnp.broadcast_to(jnp.log(start), shape)
+    def log_rate(path: tuple, leaf: Array, start: Array) -> Array:
+        return jnp.broadcast_to(jnp.log(start), (rows, *tails[per](path[0].key, leaf)))
 
-    return jax.tree.map(log_rate, modulation, step_size_starts(modulation, hyper))
+    return jax.tree_util.tree_map_with_path(log_rate, modulation, step_size_starts(modulation, hyper))
 
 
 def _gradient_step(rule: Params, step: Array, gradient: Modulation, state: Any, modulation: Modulation) -> Any:
@@ -140,42 +145,65 @@ def fit(
     origin = modulation
     whole = {"field": params.field, "modulation": modulation}
 
+    def score(moving: dict[str, Params], batch: Batch) -> Array:
+        state = whole | moving
+        return loss(bind(state["field"], state["modulation"], hyper), batch, hyper)[0]
+
     def objective(moving: dict[str, Params], batch: Batch) -> Array:
-        state = whole | moving
-        value = loss(bind(state["field"], state["modulation"], hyper), batch, hyper)[0]
-        squares = [
-            jnp.mean((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (state["modulation"], origin)), strict=True)
-        ]
-        return value + hyper.penalty * sum(squares) / max(len(squares), 1)
+        pairs = zip(*map(jax.tree.leaves, ((whole | moving)["modulation"], origin)), strict=True)
+        squares = [jnp.mean((a - b) ** 2) for a, b in pairs]
+        return score(moving, batch) + hyper.penalty * sum(squares) / max(len(squares), 1)
 
-    def measure(moving: dict[str, Params]) -> Array:
-        state = whole | moving
-        return loss(bind(state["field"], state["modulation"], hyper), held_out, hyper)[0]
-
-    def step(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], Array]:
+    def step(i: Array, carry: tuple[Any, Any]) -> tuple[tuple[Any, Any], Array]:
         moving, state = carry
         value, gradient = jax.value_and_grad(objective)(moving, draw(jax.random.fold_in(key, i)))
         updates, state = optimizer.update(gradient, state, moving)
         return (optax.apply_updates(moving, updates), state), value
 
+    moving = {name: whole[name] for name in moves}
+    best, taken, *curves = _early_stopped(
+        step, lambda carry: score(carry[0], held_out), (moving, optimizer.init(moving)),
+        steps=steps, check_every=check_every, patience=patience,
+    )  # fmt: skip
+    state = whole | best[0]
+    return Fit(state["field"], state["modulation"], taken, *curves)
+
+
+def _early_stopped(
+    step: Callable[[Array, Any], tuple[Any, Array]],
+    measure: Callable[[Any], Array],
+    first: Any,
+    *,
+    steps: int,
+    check_every: int,
+    patience: int,
+) -> tuple[Any, Array, Float[Array, "checks"], Float[Array, "checks"]]:
+    """The state of the least measure among those seen at the checks, the steps it took, and both curves.
+
+    step: (i, state) -> (state, value).
+    """
     checks = -(-steps // check_every)
 
     def check(carry: tuple) -> tuple:
-        n, current, best, curves = carry
-        current, values = jax.lax.scan(step, current, n * check_every + jnp.arange(check_every))
-        now = measure(current[0])
+        n, current, best, (means, measures) = carry
+        begin, end = n * check_every, jnp.minimum((n + 1) * check_every, steps)
+
+        def one(i: Array, inner: tuple[Any, Array]) -> tuple[Any, Array]:
+            state, value = step(i, inner[0])
+            return state, inner[1] + value
+
+        current, total = jax.lax.fori_loop(begin, end, one, (current, jnp.zeros_like(best[0])))
+        now = measure(current)
         better = now < best[0]
-        best = jax.tree.map(lambda a, b: jnp.where(better, a, b), (now, n + 1, current[0]), best)
-        return n + 1, current, best, (curves[0].at[n].set(values.mean()), curves[1].at[n].set(now))
+        best = jax.tree.map(lambda a, b: jnp.where(better, a, b), (now, n + 1, current), best)
+        return n + 1, current, best, (means.at[n].set(total / (end - begin)), measures.at[n].set(now))
 
     def unfinished(carry: tuple) -> Array:
         n, _, best, _ = carry
         return (n < checks) & (n - best[1] < patience)
 
-    moving = {name: whole[name] for name in moves}
     zero = jnp.zeros((), jnp.int32)
     empty = jnp.full((checks,), jnp.nan)
-    carry = (zero, (moving, optimizer.init(moving)), (measure(moving), zero, moving), (empty, empty))
+    carry = (zero, first, (measure(first), zero, first), (empty, empty))
     _, _, best, curves = jax.lax.while_loop(unfinished, check, carry)
-    state = whole | best[2]
-    return Fit(state["field"], state["modulation"], best[1] * check_every, *curves)
+    return best[2], jnp.minimum(best[1] * check_every, steps), *curves

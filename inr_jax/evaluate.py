@@ -38,7 +38,7 @@ def score_all(
                 _scored(population, i),
                 population.classes,
             )
-            facts = {"subject": name, "person": person, "method": method}
+            facts = {"subject": name, "person": person, "method": method, "note": population.note}
             timing = {"seconds": seconds[method][i]} if method in seconds else {}
             rows += [facts | row | timing for row in scores]
     return rows

@@ -39,6 +39,7 @@ class Model(NamedTuple):
     init: Callable[[Key, Hyper], MetaParams]
     learner: Learner
     codes: Modulation  # zeros: what one subject's row of the auto-decoder's table holds
+    change_gauge: Callable[[Params, Params], Params]  # (field, maps of the codes): inr_jax/gauge.py
 
 
 def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
@@ -122,4 +123,4 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         reconstruction.inner_loss,
         reconstruction.outer_loss,
     )
-    return Model(init, learner, codes)
+    return Model(init, learner, codes, fields.change_gauge)

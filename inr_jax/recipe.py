@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import measurements, population
+from inr_jax import gauge, measurements, population
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import Hyper, Key, MetaParams, Params
+from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
 
 # step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
 TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
@@ -171,15 +171,45 @@ def enter(
     config: ConfigDict, stage: Stage, before: Stage | None, state: State, model: Model,
     data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
 ) -> State:  # fmt: skip
-    """The state a stage begins with: a fresh optimiser; after the auto-decoder, its mean code as the start."""
+    """The state a stage begins with: a fresh optimiser; after the auto-decoder, its mean code as the start.
+
+    Before the first stage with an inner loop the codes are whitened and the first step sizes tried.
+    """
     if before is not None and before.name == "autodecoder":
         mean = jax.tree.map(lambda rows: rows.mean(0), state.table)
         state = state._replace(params=state.params._replace(start=mean))
     first_inner = stage.name != "autodecoder" and (before is None or before.name == "autodecoder")
+    if first_inner and config.train.whiten:
+        state = whiten(config, stage, state, model, data, pools, grid)
     if first_inner and config.train.calibrate:
         rule = calibrate(config, stage, state, model, data, pools, grid)
         state = state._replace(params=state.params._replace(rule=rule))
     return _fresh_optimizer(state, config, stage)
+
+
+def whiten(
+    config: ConfigDict, stage: Stage, state: State, model: Model,
+    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
+) -> State:  # fmt: skip
+    """The same fields in codes whose channels all move an answer alike: `gauge`, at the start, over some subjects."""
+    count = min(config.train[stage.name].subjects, data.scale.shape[0])
+    params, options = state.params, config.train[stage.name]
+
+    def of_subject(i: Array, key: Key) -> Params:
+        subject = subject_of(data, pools, grid, model.learner.bind, i, options.context, 1)
+        coords = subject.draw_context(key).coords
+
+        def answer(codes: Modulation) -> Float[Array, "n"]:
+            bound = subject.bind(params.field, model.learner.start(codes), stage.hyper)
+            return bound(coords)["intensity"].mean(-1)
+
+        return gauge.curvature(answer, params.start)
+
+    keys = jax.random.split(jax.random.key(config.train.seed + 6), count)
+    each = jax.lax.map(lambda one: of_subject(*one), (jnp.arange(count), keys))
+    maps = gauge.whitening(jax.tree.map(lambda a: a.mean(0), each), config.train.whiten)
+    field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
+    return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
 
 
 def calibrate(

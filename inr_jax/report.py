@@ -67,6 +67,7 @@ def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_s
         "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
         "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
         "Rendered": f"{len(rendered.bscan_index)} B-scans",
+        "Model": f"learned from {model.config.data.name}{_noted(model.note)}",
         "Adaptation": f"{score['seconds']:.2f} s",
         "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
     }
@@ -194,9 +195,9 @@ def _image_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int)
 def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> Picture:
     population = found.population
     labels = _example_labels(found, own, (i,))
-    atlas = found.predictions["mean atlas"].labels
-    if atlas is not None:
-        labels["mean atlas"] = atlas[i]
+    atlas = found.predictions.get("mean atlas")
+    if atlas is not None and atlas.labels is not None:
+        labels["mean atlas"] = atlas.labels[i]
     retina, row = range(1, len(population.classes)), float(population.spacing[i, 1])
     figure = figures.en_face_maps(
         {name: figures.thickness(value, retina, row) for name, value in labels.items()},

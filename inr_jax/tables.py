@@ -45,6 +45,7 @@ class Line(NamedTuple):
     method: str
     kind: str
     scores: dict[str, Summary]  # by the keys of METRICS
+    note: str  # what must be said of the data: "phantom", "within one subject"; or nothing
 
     @property
     def oracle(self) -> bool:
@@ -65,12 +66,12 @@ def per_person(rows: Iterable[Row], metric: str) -> dict[str, float]:
 
 
 def summarise(rows: Sequence[Row]) -> Table:
-    """One line per method and kind of the rows (person, method, kind, scores), in their order, oracles last."""
+    """One line per method and kind of the rows (person, method, kind, note, scores), in their order, oracles last."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["method"], row["kind"]), []).append(row)
     lines = [
-        Line(method, kind, {metric: _summary(per_person(group, metric)) for metric in METRICS})
+        Line(method, kind, {metric: _summary(per_person(group, metric)) for metric in METRICS}, group[0]["note"])
         for (method, kind), group in groups.items()
     ]
     return sorted(lines, key=lambda line: line.oracle)
@@ -125,7 +126,12 @@ def print_table(table: Table) -> str:
             block.append(f"{line.method:{width}}" + "".join(f"{cell:>18}" for cell in cells))
         blocks.append("\n".join(block))
     people = max(summary.people for line in table for summary in line.scores.values())
-    return "\n\n".join(blocks) + f"\n\nmean ± SD over {people} people; * best, oracles apart"
+    return "\n\n".join(blocks) + f"\n\n{noted(table)}mean ± SD over {people} people; * best, oracles apart"
+
+
+def noted(table: Table) -> str:
+    """What must be said of a table's data, to stand before its explanation: "phantom: "; or nothing."""
+    return "".join(f"{note}: " for note in dict.fromkeys(line.note for line in table) if note)
 
 
 def _marked(table: Table, line: Line, metric: str) -> str:
@@ -134,9 +140,9 @@ def _marked(table: Table, line: Line, metric: str) -> str:
 
 
 def to_json(table: Table) -> str:
-    """A list of {method, kind, <metric>: {mean, sd, people}}; null where a number is undefined or infinite."""
+    """A list of {method, kind, note, <metric>: {mean, sd, people}}; null where a number is undefined or infinite."""
     lines = [
-        {"method": line.method, "kind": line.kind}
+        {"method": line.method, "kind": line.kind, "note": line.note}
         | {metric: {k: _finite(v) for k, v in s._asdict().items()} for metric, s in line.scores.items()}
         for line in table
     ]

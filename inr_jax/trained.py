@@ -54,6 +54,9 @@ class Trained:
             expected, given = getattr(self.signal, name), getattr(found, name)
             if expected != given:
                 raise InputError(f"{population.names[0]}: {name}: the model expects {expected}; found {given}")
+        if population.classes and population.classes != self.classes:
+            names = (", ".join(classes) or "none" for classes in (self.classes, population.classes))
+            raise InputError("{}: classes: the model expects {}; found {}".format(population.names[0], *names))
 
 
 def tuples(value: Any) -> Any:

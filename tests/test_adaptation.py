@@ -192,10 +192,11 @@ def test_fit_returns_the_initial_state_where_no_step_helps():
     assert float(result.modulation["m"]) == 0
 
 
-def test_fit_uses_all_its_steps_while_they_help():
-    result = fitted(held_out=1.0, steps=20)
-    assert int(result.steps) == 20
-    np.testing.assert_allclose(result.modulation["m"], descent(20), rtol=1e-5)
+@pytest.mark.parametrize("steps", [20, 23, 1])
+def test_fit_uses_all_its_steps_and_no_more_while_they_help(steps):
+    result = fitted(held_out=1.0, steps=steps)
+    assert int(result.steps) == steps
+    np.testing.assert_allclose(result.modulation["m"], descent(steps), rtol=1e-5)
 
 
 def test_fit_moves_what_it_is_told_to_and_nothing_else():

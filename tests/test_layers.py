@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "networks": NUMERIC,
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
+    "gauge": {"types"},
     "operators": {"types", "coordinates"},
     "tasks": {"types", "coordinates", "losses", "metrics", "operators"},
     "scan": {"errors"},

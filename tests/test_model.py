@@ -37,7 +37,7 @@ def tiny(**changes):
         (PHOTOGRAPH, {}, r"model.modulation.axes: expected some of \(0, 1\); found \(0, 2\)"),
         (OCT, {"model.modulation.grid.levels": ((2, 2, 2, 4),)}, r"grid.levels: .* 2 axes .* found \(2, 2, 2, 4\)"),
         (OCT, {"model.activation": "sin"}, "model.activation: .* found 'sin'"),
-        (OCT, {"rule.per": "layer"}, "rule.per: expected leaf or element; found 'layer'"),
+        (OCT, {"rule.per": "layer"}, "rule.per: expected one of leaf, channel, element; found 'layer'"),
     ],
 )
 def test_a_config_that_makes_no_model_is_refused_naming_the_key(signal, changes, said):

@@ -126,6 +126,22 @@ class Network(nn.Module):
         return h @ w + b + (INTENSITY_START if name == "intensity" else 0.0)
 
 
+def change_gauge(field: Params, maps: Mapping[str, Params]) -> Params:
+    """The field that answers codes c T as `field` answers c: the weights W that read a code become T^-1 W.
+
+    maps: T [c, c] of every array of codes, in the structure of the modulation (inr_jax/gauge.py).
+    """
+    blocks = [maps["vector"]] if "vector" in maps else []
+    if "grid" in maps:
+        blocks.append(jax.scipy.linalg.block_diag(*(maps["grid"][level] for level in sorted(maps["grid"]))))
+
+    def read(path: tuple, weight: Array) -> Array:
+        name = path[-1].key
+        return jnp.linalg.solve(blocks[int(name[5:])], weight) if name.startswith("code_") else weight
+
+    return jax.tree_util.tree_map_with_path(read, field)
+
+
 def field(
     *,
     width: int,
