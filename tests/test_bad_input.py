@@ -1,5 +1,6 @@
 """Whatever a user gets wrong is told in one line on stderr, with exit code 2 and nothing half-written."""
 
+import json
 import re
 import resource
 import shutil
@@ -251,13 +252,6 @@ def damage(folder: Path) -> None:
         cut(file)
 
 
-def damaged(toy_model: Path, folder: Path) -> Path:
-    shutil.copytree(toy_model, folder / "w")
-    for checkpoint in (folder / "w" / "checkpoints").iterdir():
-        damage(checkpoint)
-    return folder / "w"
-
-
 def of_images(toy_model: Path, folder: Path) -> Path:
     config = toy.make_tiny(toy.read_config(toy.ROOT / "configs" / "fundus.py"), steps=1)
     return untrained(folder / "w", config, Signal(2, 3, 0, slo=False), (1.0, 1.0))
@@ -274,7 +268,6 @@ MODELS = {
     "not a training": (lambda model, folder: folder, ("expected a trained model (config.json)",)),
     "config cut short": (cut_config, ("config.json", "expected JSON")),
     "no checkpoint": (without_checkpoints, ("expected a trained model (checkpoints/)", "found no checkpoint")),
-    "no whole checkpoint": (damaged, ("none of the", "checkpoints could be read", "damaged")),
     "a model of images": (of_images, ("expected a model of volumes", "2D images")),
 }
 
@@ -296,19 +289,39 @@ def test_evaluate_refuses_what_is_no_model(kind, toy_model, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(toy_model, tmp_path, capsys):
-    model = shutil.copytree(toy_model, tmp_path / "w")
-    steps = sorted(model.joinpath("checkpoints").iterdir(), key=lambda path: int(path.name))
-    assert len(steps) > 1
-    for step in steps[1:]:
-        damage(step)
-    eye = write_npz(tmp_path / "eye.npz")
+def adapt_aloud(capsys, model: Path, folder: Path) -> tuple[int, list[str]]:
+    """Exit code, and what the program itself says of a model's checkpoints: Orbax says more."""
     capsys.readouterr()
-    assert main(["adapt", f"--workdir={model}", str(eye), f"--output={tmp_path / 'out'}"]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "is damaged" in line]
-    assert len(told) == len(steps) - 1
-    assert all(line.startswith("inr-jax: ") and "trying the one before" in line for line in told)
+    eye = write_npz(folder / "eye.npz")
+    code = main(["adapt", f"--workdir={model}", str(eye), f"--output={folder / 'out'}"])
+    said = capsys.readouterr().err.splitlines()
+    return code, [line for line in said if line.startswith("inr-jax: ") and "checkpoint" in line]
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line_and_another_used(toy_model, tmp_path, capsys):
+    model = shutil.copytree(toy_model, tmp_path / "w")
+    logged = map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
+    validated = {line["step"]: line["validation_psnr"] for line in logged if "validation_psnr" in line}
+    assert len(validated) > 1
+    best = max(validated, key=validated.__getitem__)
+    damage(model / "checkpoints" / str(best))
+    code, said = adapt_aloud(capsys, model, tmp_path)
+    assert code == 0
+    assert len(said) == 1
+    assert re.search(rf"checkpoint {best} is damaged .* trying the one before", said[0])
     assert (tmp_path / "out" / "eye" / "intensity.nii.gz").is_file()
+
+
+def test_a_model_without_a_whole_checkpoint_is_refused(toy_model, tmp_path, capsys):
+    model = shutil.copytree(toy_model, tmp_path / "w")
+    steps = list((model / "checkpoints").iterdir())
+    for step in steps:
+        damage(step)
+    code, said = adapt_aloud(capsys, model, tmp_path)
+    assert code == 2
+    assert len(said) == len(steps) + 1
+    assert f"none of the {len(steps)} checkpoints could be read" in said[-1]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["adapt", "evaluate"])
