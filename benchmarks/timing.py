@@ -133,7 +133,7 @@ def line(row: dict[str, Any]) -> tuple[str, ...]:
 
 def print_line(cells: tuple[str, ...]) -> None:
     print(
-        f"{cells[0]:<28}" + "".join(f"{cell:>{16 if i == 1 else 12}}" for i, cell in enumerate(cells[1:])), flush=True
+        f"{cells[0]:<28}" + "".join(f"{cell:>{21 if i == 1 else 12}}" for i, cell in enumerate(cells[1:])), flush=True
     )
 
 

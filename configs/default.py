@@ -134,7 +134,7 @@ def train() -> ConfigDict:
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
                 rates=dict(field=2e-5, start=1e-3, rule=0.02),
             ),
-            whiten=0.3,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
+            whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             clip=1.0,  # of each part's gradient norm
             table_scale=0.01,  # standard deviation of the table's first codes

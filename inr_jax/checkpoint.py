@@ -1,12 +1,14 @@
 """Checkpoints: Orbax behind `save`, `restore` and `latest`.
 
-Orbax writes under a temporary name and renames. It reads damaged files back as whatever they hold, so each checkpoint
-carries a checksum of its arrays, and `restore` falls back to the one before when the newest does not pass. (Orbax's own
-manager of many checkpoints stops at the first file that it cannot read, in whichever of them.)
+Orbax writes under a temporary name and renames. It reads damaged files back as whatever they hold, or fails with pages
+of messages, and it casts dtypes silently. So each checkpoint is sealed at its end with checksums of its files and the
+structure of its arrays; `restore` looks at the seal first and falls back to the one before where it is broken.
 """
 
 import hashlib
+import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from inr_jax.errors import InputError
 from inr_jax.types import Params
 
 FOLDER = "checkpoints"
+SEAL = "seal.json"
 log = logging.getLogger(__name__)
 # What Orbax raises for files that are absent, cut short or changed (its NoEntryError is a KeyError).
 DAMAGED = (KeyError, ValueError, OSError)
@@ -28,14 +31,16 @@ def _place(workdir: Path, step: int) -> Path:
     return (workdir / FOLDER / str(step)).absolute()
 
 
-def checksum(state: Params) -> str:
-    """SHA-256 over paths, shapes, dtypes and bytes of every leaf."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def structure(state: Params) -> list[str]:
+    """Path, shape and dtype of every leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return [f"{jax.tree_util.keystr(path)} {tuple(leaf.shape)} {leaf.dtype}" for path, leaf in leaves]
+
+
+def _digests(place: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but its seal."""
+    files = (path for path in sorted(place.rglob("*")) if path.is_file() and path.name != SEAL)
+    return {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def save(workdir: Path, state: Params, *, step: int, validation: float, keep: int = 3) -> None:
@@ -48,8 +53,12 @@ def save(workdir: Path, state: Params, *, step: int, validation: float, keep: in
         # older checkpoint because that one is damaged.
         if not path.name.isdigit() or int(path.name) >= step:
             _remove(path)
-    metadata = {"sha256": checksum(state), "validation": validation}
-    ocp.save(_place(workdir, step), state, custom_metadata=metadata)
+    place = _place(workdir, step)
+    ocp.save(place, state)
+    seal = {"validation": validation, "structure": structure(state), "files": _digests(place)}
+    temporary = place / f".{SEAL}"
+    temporary.write_text(json.dumps(seal, indent=1))
+    os.replace(temporary, place / SEAL)
     steps = _steps(workdir)
     best = max(steps, key=lambda s: _validation(workdir, s))
     for old in set(steps[keep:]) - {best}:
@@ -70,15 +79,18 @@ def _steps(workdir: Path) -> list[int]:
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def _metadata(workdir: Path, step: int) -> dict[str, Any]:
-    """What was written beside the arrays; one of DAMAGED if it cannot be read."""
-    return ocp.metadata(_place(workdir, step), checkpointable_name="state").custom_metadata or {}
+def _seal(workdir: Path, step: int) -> dict[str, Any]:
+    """What was written when the checkpoint was complete; one of DAMAGED if it cannot be read."""
+    place = _place(workdir, step)
+    if not (place / SEAL).is_file():
+        raise ValueError("it was not finished")
+    return json.loads((place / SEAL).read_text())
 
 
 def _validation(workdir: Path, step: int) -> float:
     """PSNR in dB; -inf where the checkpoint is damaged."""
     try:
-        value = float(_metadata(workdir, step)["validation"])
+        value = float(_seal(workdir, step)["validation"])
     except DAMAGED:
         return -np.inf
     return value if np.isfinite(value) else -np.inf
@@ -91,12 +103,16 @@ def latest(workdir: Path) -> int | None:
 
 def _load(workdir: Path, step: int, like: Params) -> Params:
     """One checkpoint; one of DAMAGED if it is damaged or of another shape."""
+    seal, place = _seal(workdir, step), _place(workdir, step)
+    found = _digests(place)
+    changed = [name for name, digest in seal["files"].items() if found.get(name) != digest]
+    if changed:
+        raise ValueError(f"{changed[0]} is not as it was written")
+    if seal["structure"] != structure(like):
+        raise ValueError("its arrays are those of another model")
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    state = ocp.load(_place(workdir, step), abstract, checkpointable_name="state")
-    if checksum(state) != _metadata(workdir, step)["sha256"]:
-        raise ValueError("its checksum differs from the one written with it")
-    return state
+    return ocp.load(place, abstract, checkpointable_name="state")
 
 
 def restore(workdir: Path, like: Any, *, best: bool = False) -> tuple[Any, int]:

@@ -86,10 +86,10 @@ def evaluate(
     modulations = [adapted.modulation for adapted in found.answers[first].adapted]
     trained.save_modulations(output / "modulations.npz", found.population.names, modulations)
     for i, name in enumerate(found.population.names):
-        folder = output / name
-        scan_io.make_folder(folder)
-        report.write_csv([row for row in found.rows if row["subject"] == name], folder / "metrics.csv")
-        write_scan(folder, found.population, found.answers[first], model.classes, i)
+        own = output / name
+        scan_io.make_folder(own)
+        report.write_csv([row for row in found.rows if row["subject"] == name], own / "metrics.csv")
+        write_scan(own, found.population, found.answers[first], model.classes, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
     print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
     print(report.print_table(table))

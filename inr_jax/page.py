@@ -149,9 +149,9 @@ def _score_table(table: Table) -> str:
         rows.append(f'<tr{_class(names)}><th scope="row">{escape(method)}</th>{cells}</tr>')
     people = max(summary.people for line in table for summary in line.scores.values())
     oracle = " † An oracle sees the truth of the measured slices: no competitor." if oracles else ""
-    spread = f"mean ± standard deviation over {people} people (a person's eyes averaged first)"
-    caption = f"{escape(tables.noted(table))}{spread}. Best in bold.{oracle}"
-    caption = caption[0].upper() + caption[1:]
+    data = escape(tables.noted(table))
+    spread = f"Mean ± standard deviation over {people} people{data}, a person's eyes averaged first."
+    caption = f"{spread} Best in bold.{oracle}"
     return (
         f'<div class="scroll"><table>\n<caption>{caption}</caption>\n'
         f'<thead><tr><td></td>{groups}</tr>\n<tr><th scope="col">Method</th>{heads}</tr></thead>\n'

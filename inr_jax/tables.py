@@ -126,12 +126,12 @@ def print_table(table: Table) -> str:
             block.append(f"{line.method:{width}}" + "".join(f"{cell:>18}" for cell in cells))
         blocks.append("\n".join(block))
     people = max(summary.people for line in table for summary in line.scores.values())
-    return "\n\n".join(blocks) + f"\n\n{noted(table)}mean ± SD over {people} people; * best, oracles apart"
+    return "\n\n".join(blocks) + f"\n\nmean ± SD over {people} people{noted(table)}; * best, oracles apart"
 
 
 def noted(table: Table) -> str:
-    """What must be said of a table's data, to stand before its explanation: "phantom: "; or nothing."""
-    return "".join(f"{note}: " for note in dict.fromkeys(line.note for line in table) if note)
+    """What must be said of a table's data, to stand behind its explanation: " (phantom)"; or nothing."""
+    return "".join(f" ({note})" for note in dict.fromkeys(line.note for line in table) if note)
 
 
 def _marked(table: Table, line: Line, metric: str) -> str:

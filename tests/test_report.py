@@ -55,7 +55,7 @@ def test_oracles_come_last_and_are_never_the_best():
     assert [line.method for line in table] == ["ours", "linear <raw>", "oracle: truth"]
     assert tables.best(table, "interpolated", "psnr") == 33.0
     printed = tables.print_table(table).splitlines()
-    assert [line.split()[0] for line in printed if "*" in line] == ["ours", "phantom:"]
+    assert [line.split()[0] for line in printed if "*" in line] == ["ours", "mean"]
     assert "33.00 ± 2.83 *" in printed[2]
     assert "exact" in printed[4]
 
@@ -67,11 +67,11 @@ def test_columns_of_the_printed_table_line_up():
 
 def test_every_form_of_a_table_says_what_its_data_are(page, tmp_path):
     table = tables.summarise(ROWS)
-    assert tables.print_table(table).splitlines()[-1].startswith("phantom: mean ± SD over 2 people")
+    assert tables.print_table(table).splitlines()[-1].startswith("mean ± SD over 2 people (phantom)")
     assert {line["note"] for line in json.loads(report.to_json(table))} == {"phantom"}
-    assert "<caption>Phantom: mean ± standard deviation" in page.read_text()
+    assert "people (phantom), a person's eyes averaged first." in page.read_text()
     plain = tables.summarise([row | {"note": ""} for row in ROWS])
-    assert tables.print_table(plain).splitlines()[-1].startswith("mean ± SD")
+    assert tables.print_table(plain).splitlines()[-1].startswith("mean ± SD over 2 people;")
 
 
 def test_json_has_null_for_what_is_undefined_or_infinite():
