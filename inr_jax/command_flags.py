@@ -75,15 +75,12 @@ def _expected(parser: flags.ArgumentParser) -> str:
     return kind if bound is None else f"{kind} of {bound} or more"
 
 
-def define_config(argv: Sequence[str], values: flags.FlagValues) -> tuple[list[str], dict[str, Any]]:
-    """Reads the config script and defines its keys as flags: what is left of the arguments, and the keys' values.
+def define_config(script: str, argv: Sequence[str], values: flags.FlagValues) -> tuple[list[str], dict[str, Any]]:
+    """Reads a config and defines its keys as flags: what is left of the arguments, and the keys' values.
 
-    Raises InputError where there is no script, it does not run, or it lacks a key.
+    Raises InputError where there is no such config, it does not run, or it lacks a key.
     """
-    script, rest = _take(argv, "--config")
-    rest = _last(rest)
-    if script is None:
-        raise InputError("train: expected --config=FILE, for example --config=configs/oct.py; found none")
+    rest = _last(argv)
     config = load_config(script)
     known = dict(_keys(config.to_dict()))
     for key in (a.removeprefix("--config.").split("=", 1)[0] for a in rest if a.startswith("--config.")):
@@ -107,7 +104,7 @@ def check_numbers(before: Mapping[str, Any], config: ConfigDict) -> None:
             raise InputError(f"--config.{key}: expected {wanted}, as in {old}; found {new}")
 
 
-def _take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+def take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
     """The last value of `--flag=value` or `--flag value`, and the arguments without it."""
     value, rest, left = None, [], iter(argv)
     for argument in left:

@@ -1,5 +1,9 @@
-"""Config scripts: found, run, and what they say checked. No jax here: --device has to come before it."""
+"""Configs: scripts found, run, and what they say checked; a training's own read back.
 
+No jax here: --device has to come before it.
+"""
+
+import json
 import runpy
 import sys
 import traceback
@@ -7,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -31,12 +36,14 @@ SCRIPT_ERRORS = (
 
 
 def load_config(path: str | Path) -> ConfigDict:
-    """The config a script's `get_config()` returns; `configs/<name>.py` is also found outside the project.
+    """The config a script's `get_config()` returns, or a training's `config.json` holds.
 
-    Scripts import those beside them, and the shipped ones, as `configs.<name>`. Raises InputError if there is no
-    such script, or it does not run.
+    `configs/<name>.py` is also found outside the project. Scripts import those beside them, and the shipped ones, as
+    `configs.<name>`. Raises InputError if there is no such script, or it does not run.
     """
     script = _find_script(Path(path))
+    if script.suffix == ".json":
+        return _resolved(script)
     try:
         with _importable(script.parent):
             config = runpy.run_path(str(script)).get("get_config", lambda: None)()
@@ -48,6 +55,20 @@ def load_config(path: str | Path) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise InputError(f"{path}: expected a function get_config() that returns a ConfigDict; found none")
     return config
+
+
+def _resolved(file: Path) -> ConfigDict:
+    try:
+        return ConfigDict(tuples(json.loads(file.read_text())))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: expected the config of a training as JSON; found: {error}") from error
+
+
+def tuples(value: Any) -> Any:
+    """Lists (JSON's) as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {name: tuples(v) for name, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _find_script(path: Path) -> Path:

@@ -3,10 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from inr_jax import baselines, data, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
@@ -69,14 +71,22 @@ def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
 
 
 def evaluate(
-    folder: str | Path, output: str | Path, *, split: str = "test", quick: bool = False, fit: bool = True
+    folder: str | Path,
+    output: str | Path,
+    *,
+    split: str = "test",
+    quick: bool = False,
+    fit: bool = True,
+    config: ConfigDict | None = None,
 ) -> Evaluation:
     """Scores the best checkpoint of a training on a split; writes tables, volumes, modulations and report.html.
 
+    config: the training's, with other settings of `data`, `adapt` or `fit` (another variant of the phantom).
     Raises InputError if there is no training in `folder`, or `output` cannot be written.
     """
     output = Path(output)
     model = trained.restore(folder)
+    model = model if config is None else replace(model, config=config)
     scan_io.make_folder(output)
     found = assess(model, split, quick=quick, fit=fit)
     report.write_csv(found.rows, output / "metrics.csv")

@@ -25,6 +25,7 @@ class Command(NamedTuple):
     defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
     takes_scans: bool = False
     takes_config: bool = False
+    changes: tuple[str, ...] = ()  # parts of the training's config that may be changed
 
 
 def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -51,7 +52,7 @@ def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_output(values.output)
     from inr_jax.evaluate import evaluate
 
-    evaluate(values.workdir, values.output, split=values.split, quick=values.quick)
+    evaluate(values.workdir, values.output, split=values.split, quick=values.quick, config=values.config)
 
 
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -89,10 +90,11 @@ COMMANDS = {
     "evaluate": Command(
         _evaluate,
         "score a trained model beside the baselines; write tables, figures, report",
-        "--workdir=FOLDER --output=FOLDER",
+        "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
         ("workdir", "output", "split", "quick"),
         needs=("workdir", "output"),
+        changes=("data", "adapt", "fit"),
     ),
     "demo": Command(
         _demo,
@@ -112,13 +114,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, e
 def _parse(command: Command, name: str, argv: Sequence[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags and the other arguments. Raises InputError in one line."""
     values = command_flags.define((*command.flags, *COMMON), command.defaults)
-    rest = [command_flags.underscored(argument) for argument in argv]
-    before: dict[str, object] = {}
+    script, rest = _config_file(command, name, [command_flags.underscored(argument) for argument in argv])
     try:
-        if command.takes_config:
-            rest, before = command_flags.define_config(rest, values)
+        if script is not None:
+            rest, before = command_flags.define_config(script, rest, values)
         positional = values([f"inr-jax {name}", *rest])[1:]
-        if command.takes_config:
+        if script is not None:
             command_flags.check_numbers(before, values.config)
     except InputError:
         raise
@@ -137,6 +138,26 @@ def _parse(command: Command, name: str, argv: Sequence[str]) -> tuple[flags.Flag
     return values, positional
 
 
+def _config_file(command: Command, name: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The config whose keys are flags (None: there is none), and the other arguments. Raises InputError."""
+    if command.takes_config:
+        script, rest = command_flags.take(argv, "--config")
+        if script is None:
+            raise InputError(f"{name}: expected --config=FILE, for example --config=configs/oct.py; found none")
+        return script, rest
+    if not command.changes:
+        return None, list(argv)
+    changed = [argument for argument in argv if argument.startswith("--config.")]
+    for argument in changed:
+        if argument.split(".")[1] not in command.changes:
+            allowed = ", ".join(f"--config.{part}" for part in command.changes)
+            raise InputError(f"{name}: expected keys of {allowed} alone; found {argument}")
+    own = f"{command_flags.take(argv, '--workdir')[0]}/config.json"
+    if places.is_file(own):
+        return own, list(argv)
+    return None, [argument for argument in argv if argument not in changed]  # that there is no training is told later
+
+
 def _help(name: str | None = None) -> str:
     if name is None:
         lines = [f"  {n:10}{c.summary}" for n, c in COMMANDS.items()]
@@ -147,6 +168,9 @@ def _help(name: str | None = None) -> str:
     values = command_flags.define((*command.flags, *COMMON), command.defaults)
     defaults = {n: "required" if n in command.needs else command_flags.shown_default(values[n]) for n in values}
     shown = [f"  --{n.replace('_', '-')}: {values[n].help} [{defaults[n]}]" for n in sorted(values)]
+    if command.changes:
+        parts = ", ".join(f"config.{part}.KEY" for part in command.changes)
+        shown.insert(0, f"  --config.KEY=VALUE: another setting than in training, of {parts} [as trained]")
     if command.takes_config:
         text = "a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py) [required]"
         shown.insert(0, f"  --config: {text}")

@@ -14,6 +14,10 @@ def check_training(folder: str) -> None:
             raise InputError(f"{folder}: expected a trained model ({name}); found none")
 
 
+def is_file(path: str) -> bool:
+    return Path(path).is_file()
+
+
 def check_files(files: Iterable[str]) -> None:
     """Raises InputError if one is not there."""
     for file in files:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from inr_jax import checkpoint, measurements, model, recipe, render, workdir
+from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
 from inr_jax.scan_io import replacing
@@ -59,21 +60,14 @@ class Trained:
             raise InputError("{}: classes: the model expects {}; found {}".format(population.names[0], *names))
 
 
-def tuples(value: Any) -> Any:
-    """Lists (JSON's) as tuples, all the way down."""
-    if isinstance(value, dict):
-        return {name: tuples(v) for name, v in value.items()}
-    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
-
-
 def restore(folder: str | Path, *, best: bool = True) -> Trained:
     """The model of a training's folder: by default the checkpoint that validated best.
 
     Raises InputError if the folder holds no training, or none of its checkpoints can be read.
     """
     folder = Path(folder)
-    config = ConfigDict(tuples(workdir.read_json(folder / workdir.CONFIG)))
     facts = workdir.read_json(folder / workdir.MODEL)
+    config = load_config(folder / workdir.CONFIG)
     signal = Signal(**facts["signal"])
     built = model.build(config, signal)
     like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))

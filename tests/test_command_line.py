@@ -14,7 +14,7 @@ import pytest
 import toy
 from command import environment, lines, run, say, tree, write_npz
 
-from inr_jax import progress
+from inr_jax import main, progress
 from inr_jax.main import COMMANDS
 
 TOY = f"--config={toy.ROOT / 'tests' / 'toy.py'}"
@@ -124,8 +124,28 @@ MISTAKES = {
     "below the least": (("doctor", "--threads=0"), ("--threads: expected a whole number of 1 or more; found '0'",)),
     "no value": (("doctor", "--threads"), ("--threads",)),
     "missing flag": (("evaluate", "--workdir=w"), ("evaluate: expected --output=FOLDER; found none",)),
+    "a settled key": (
+        ("evaluate", "--workdir=w", "--output=o", "--config.model.width=8"),
+        ("evaluate: expected keys of --config.data, --config.adapt, --config.fit alone; found --config.model.width=8",),
+    ),
+    "a change without a training": (
+        ("evaluate", "--workdir=w", "--output=o", "--config.adapt.points=8"),
+        ("w: expected a trained model (config.json); found none",),
+    ),
     "scans for a command without": (("evaluate", "--workdir=w", "--output=o", "a.nii"), ("flags alone; found a.nii",)),
 }
+
+
+def test_evaluate_takes_the_training_s_config_and_changes_what_it_may(tmp_path, capsys):
+    config = toy.get_config()
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    flags = [f"--workdir={tmp_path}", "--output=o", "--config.data.phantom_oct.variant=shifted"]
+    values, _ = main._parse(COMMANDS["evaluate"], "evaluate", flags)
+    assert values.config.data.phantom_oct.variant == "shifted"
+    config.data.phantom_oct.variant = "shifted"
+    assert values.config.to_dict() == config.to_dict()
+    mistyped = say(capsys, "evaluate", *flags[:2], "--config.data.phantom_oct.varaint=shifted").error
+    assert "did you mean --config.data.phantom_oct.variant?" in mistyped
 
 
 @pytest.mark.parametrize("kind", MISTAKES)

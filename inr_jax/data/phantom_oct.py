@@ -30,6 +30,7 @@ def load(config: ConfigDict, split: str) -> Population:
     number = split_number(split)
     first = sum(options.people[:number])
     people = range(first, first + options.people[number])
+    variant = options.variant if split == "test" else "standard"
     measured = np.arange(options.shape[0]) % options.fitted_every == 0
     wanted = list(product(people, "RL"[: options.eyes]))
 
@@ -38,7 +39,7 @@ def load(config: ConfigDict, split: str) -> Population:
             person=who[0],
             laterality=who[1],
             shape=tuple(options.shape),
-            variant=options.variant if split == "test" else "standard",
+            variant=variant,
             seed=options.seed,
             motion=options.motion,
         )
@@ -51,7 +52,7 @@ def load(config: ConfigDict, split: str) -> Population:
         scans,
         measured=measured,
         classes=CLASSES,
-        note="phantom",
+        note="phantom" if variant == "standard" else f"phantom, {variant}",
         frames=frames,
         truth=np.stack([truth.voxels for truth in truths])[..., None],
         truth_labels=np.stack([truth.labels for truth in truths]),
