@@ -4,7 +4,7 @@ Flops are the model's own, nothing counted that is recomputed. F = 2 sum(in x ou
 is multiplied with:
   learned steps   3 F points each                (forward 1, backward 2: the weights move too)
   fit             2 F points a step on the codes (no gradient of the weights), 3 F on the weights as well,
-                  F held-out points every fifth step; it is kept from stopping early
+                  F held-out points first and at every fifth step; it is kept from stopping early
   render          F per voxel of the whole scan
 `points/s` counts every drawn point (rendered voxel) once; `steps/s` of rendering are scans. `bare` is the rate of
 bare products of the same shapes, timed in turn with the cell; `MB/subject` is XLA's temporary memory.

@@ -61,7 +61,7 @@ def _resolved(file: Path) -> ConfigDict:
     try:
         return ConfigDict(tuples(json.loads(file.read_text())))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected the config of a training as JSON; found: {error}") from error
+        raise InputError(f"{file}: expected JSON; found: {error}") from error
 
 
 def tuples(value: Any) -> Any:

@@ -107,3 +107,9 @@ def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...
 
 def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def cut(path: Path) -> Path:
+    """Leaves half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path

@@ -1,9 +1,6 @@
 """Whatever a user gets wrong is told in one line on stderr, with exit code 2 and nothing half-written."""
 
-import json
 import re
-import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import toy
-from command import SHAPE, SPACING, layers, run, say, tree, untrained, write_image, write_npz, write_population
-
-from inr_jax.main import main
-from inr_jax.model import Signal
+from command import SHAPE, SPACING, cut, layers, run, say, tree, write_image, write_npz, write_population
 
 TOY = f"--config={toy.ROOT / 'tests' / 'toy.py'}"
 H, W, D = SHAPE[1], SHAPE[2], SHAPE[0]
@@ -47,11 +41,6 @@ def text(name: str, content: str = "nothing to see") -> Callable[[Path], tuple]:
         return (folder / name,)
 
     return make
-
-
-def cut(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
 
 
 def changed(index: tuple[int, ...], value: float) -> np.ndarray:
@@ -240,118 +229,6 @@ def test_a_data_folder_that_is_not_there_is_told_by_the_name_it_was_set_with(tmp
     error = say(capsys, *command, "--config.data.path=/absent/photographs").error
     assert error.endswith("data.path: expected a file or folder; found none at /absent/photographs")
     assert not tree(tmp_path)
-
-
-def without_checkpoints(toy_model: Path, folder: Path) -> Path:
-    return shutil.copytree(toy_model, folder / "w", ignore=shutil.ignore_patterns("checkpoints"))
-
-
-def damage(folder: Path) -> None:
-    """Cuts the arrays of a checkpoint in half."""
-    for file in [f for f in folder.rglob("*") if f.is_file() and f.parent.name == "d"]:
-        cut(file)
-
-
-def of_images(toy_model: Path, folder: Path) -> Path:
-    config = toy.make_tiny(toy.read_config(toy.ROOT / "configs" / "fundus.py"), steps=1)
-    return untrained(folder / "w", config, Signal(2, 3, 0, slo=False), (1.0, 1.0))
-
-
-def cut_config(toy_model: Path, folder: Path) -> Path:
-    shutil.copytree(toy_model, folder / "w")
-    cut(folder / "w" / "config.json")
-    return folder / "w"
-
-
-MODELS = {
-    "no folder": (lambda model, folder: folder / "absent", ("absent", "expected a trained model")),
-    "not a training": (lambda model, folder: folder, ("expected a trained model (config.json)",)),
-    "config cut short": (cut_config, ("config.json", "expected JSON")),
-    "no checkpoint": (without_checkpoints, ("expected a trained model (checkpoints/)", "found no checkpoint")),
-    "a model of images": (of_images, ("expected a model of volumes", "2D images")),
-}
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_adapt_refuses_what_is_no_model_for_the_scan(kind, toy_model, tmp_path, capsys):
-    make, words = MODELS[kind]
-    model, eye = make(toy_model, tmp_path), write_npz(tmp_path / "eye.npz")
-    said = say(capsys, "adapt", f"--workdir={model}", eye, f"--output={tmp_path / 'out'}")
-    assert all(word in said.error for word in words), said.error
-    assert not any(name.startswith("out/") for name in tree(tmp_path))
-
-
-@pytest.mark.parametrize("kind", ["not a training", "no checkpoint"])
-def test_evaluate_refuses_what_is_no_model(kind, toy_model, tmp_path, capsys):
-    make, words = MODELS[kind]
-    said = say(capsys, "evaluate", f"--workdir={make(toy_model, tmp_path)}", f"--output={tmp_path / 'out'}")
-    assert all(word in said.error for word in words), said.error
-    assert not (tmp_path / "out").exists()
-
-
-def adapt_aloud(capsys, model: Path, folder: Path) -> tuple[int, list[str]]:
-    """Exit code, and what the program itself says of a model's checkpoints: Orbax says more."""
-    capsys.readouterr()
-    eye = write_npz(folder / "eye.npz")
-    code = main(["adapt", f"--workdir={model}", str(eye), f"--output={folder / 'out'}"])
-    said = capsys.readouterr().err.splitlines()
-    return code, [line for line in said if line.startswith("inr-jax: ") and "checkpoint" in line]
-
-
-def test_a_damaged_checkpoint_is_told_in_one_line_and_another_used(toy_model, tmp_path, capsys):
-    model = shutil.copytree(toy_model, tmp_path / "w")
-    logged = map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
-    validated = {line["step"]: line["validation_psnr"] for line in logged if "validation_psnr" in line}
-    assert len(validated) > 1
-    best = max(validated, key=validated.__getitem__)
-    damage(model / "checkpoints" / str(best))
-    code, said = adapt_aloud(capsys, model, tmp_path)
-    assert code == 0
-    assert len(said) == 1
-    assert re.search(rf"checkpoint {best} is damaged .* trying the one before", said[0])
-    assert (tmp_path / "out" / "eye" / "intensity.nii.gz").is_file()
-
-
-def test_a_model_without_a_whole_checkpoint_is_refused(toy_model, tmp_path, capsys):
-    model = shutil.copytree(toy_model, tmp_path / "w")
-    steps = list((model / "checkpoints").iterdir())
-    for step in steps:
-        damage(step)
-    code, said = adapt_aloud(capsys, model, tmp_path)
-    assert code == 2
-    assert len(said) == len(steps) + 1
-    assert f"none of the {len(steps)} checkpoints could be read" in said[-1]
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("command", ["adapt", "evaluate"])
-def test_an_output_that_cannot_be_a_folder_is_told_before_any_work(command, toy_model, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    scans = [write_npz(tmp_path / "eye.npz")] if command == "adapt" else []
-    before = tree(tmp_path)
-    said = say(capsys, command, f"--workdir={toy_model}", *scans, f"--output={tmp_path / 'file' / 'out'}")
-    assert "file/out: expected a folder that can be made" in said.error
-    assert tree(tmp_path) == before
-
-
-def test_train_tells_that_its_folder_cannot_be_made(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    said = say(capsys, "train", TOY, f"--workdir={tmp_path / 'file' / 'run'}")
-    assert f"expected a folder that can be made; found the file {tmp_path / 'file'}" in said.error
-    assert tree(tmp_path) == {"file"}
-
-
-def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
-    eye = write_npz(tmp_path / "eye.npz")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-    try:
-        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"{tmp_path / 'out' / 'eye'}" in said.error
-    assert "cannot be written" in said.error
-    assert tree(tmp_path) == {"eye.npz", "out"}
 
 
 def test_a_process_ends_with_code_2_and_one_line(tmp_path):
