@@ -79,7 +79,7 @@ def model() -> ConfigDict:
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
                 vector=dict(size=128),
-                grid=dict(levels=((8, 6, 16),)),  # per level: cells along each axis, channels
+                grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
             ),
         )
@@ -109,30 +109,30 @@ def train() -> ConfigDict:
             seed=0,
             stages=("autodecoder", "rule", "joint"),
             autodecoder=dict(
-                steps=2000,
+                steps=6000,
                 subjects=8,  # per step
                 points=1024,  # targets per subject
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
                 warmup=0,
-                rates=dict(field=1e-3, table=1e-2),
+                rates=dict(field=5e-4, table=1e-2),
             ),
             rule=dict(
-                steps=100,
-                subjects=4,
+                steps=80,
+                subjects=2,
                 points=2048,
-                context=2048,  # measurements per subject and inner step
+                context=8192,  # measurements per subject and inner step
                 over="vmap",
                 warmup=0,
                 rates=dict(rule=0.05, start=1e-3),
             ),
             joint=dict(
-                steps=300,
-                subjects=4,
+                steps=900,
+                subjects=2,
                 points=2048,
-                context=2048,
+                context=8192,
                 over="vmap",
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
-                rates=dict(field=2e-5, start=1e-3, rule=0.02),
+                rates=dict(field=3e-5, start=1e-3, rule=0.02),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
