@@ -113,6 +113,7 @@ def train() -> ConfigDict:
                 subjects=8,  # per step
                 points=1024,  # targets per subject
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
+                skip_above=100.0,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
                 rates=dict(field=5e-4, table=1e-2),
             ),
@@ -122,8 +123,9 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,  # measurements per subject and inner step
                 over="vmap",
-                warmup=0,
-                rates=dict(rule=0.05, start=1e-3),
+                skip_above=5.0,
+                warmup=10,
+                rates=dict(rule=0.02, start=1e-3),
             ),
             joint=dict(
                 steps=900,
@@ -131,8 +133,9 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,
                 over="vmap",
+                skip_above=5.0,
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
-                rates=dict(field=3e-5, start=1e-3, rule=0.02),
+                rates=dict(field=3e-5, start=1e-3, rule=0.01),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned

@@ -12,9 +12,10 @@ def get_config():
     config.data.phantom_oct.eyes = 1
     config.model.width = 64
     config.model.depth = 4
-    config.train.autodecoder.steps = 600
+    config.train.autodecoder.steps = 2000
     config.train.rule.steps = 40
-    config.train.joint.steps = 40
-    config.train.rule.points = config.train.rule.context = 1024
-    config.train.joint.points = config.train.joint.context = 1024
+    config.train.rule.context = 4096
+    config.train.joint.steps = 200
+    config.train.joint.context = 4096
+    config.train.validation_scans = 3
     return config

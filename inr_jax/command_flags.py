@@ -33,6 +33,12 @@ FLAGS = {
     ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "laterality": Flag(
+        flags.DEFINE_enum,
+        "which eye it is, where the file does not say",
+        absent="unknown",
+        options={"enum_values": ["R", "L"]},
+    ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),

@@ -44,7 +44,15 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_output(values.output)
     from inr_jax.new_scan import adapt_files
 
-    adapt_files(values.workdir, rest, values.output, steps=values.steps, fit=values.fit, slices=values.slices)
+    adapt_files(
+        values.workdir,
+        rest,
+        values.output,
+        steps=values.steps,
+        fit=values.fit,
+        slices=values.slices,
+        laterality=values.laterality,
+    )
 
 
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -83,7 +91,7 @@ COMMANDS = {
         "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
         "--workdir=FOLDER SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "output", "steps", "fit", "slices"),
+        ("workdir", "output", "steps", "fit", "slices", "laterality"),
         needs=("workdir", "output"),
         takes_scans=True,
     ),

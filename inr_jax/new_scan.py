@@ -64,7 +64,7 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         raise InputError(f"{scan.name}: voxels: expected some within {low:g} to {high:g}; found none")
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
-        remarks.append("its laterality is unknown: it was taken as a right eye")
+        remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
     scan, undo = preprocessing.prepare(
         replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None),
         mirror=mirror,
@@ -222,13 +222,17 @@ def adapt_files(
     steps: int | None = None,
     fit: bool = False,
     slices: int | None = None,
+    laterality: str | None = None,
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
+
+    laterality: "R" or "L", of scans whose file does not say.
 
     Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
     """
     model = trained.restore(workdir)
     for scan in _scans(files, model.config):
+        scan = replace(scan, laterality=scan.laterality or laterality)
         scan_io.make_folder(Path(output))
         rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices)
         folder = Path(output) / scan.name

@@ -124,11 +124,14 @@ def batch_step(
     key: Key,
     *,
     over: str = "vmap",
+    skip_above: float = float("inf"),
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
     """One outer step on the mean loss over a batch of subjects; the only place that loops over subjects.
 
     loss(parts, subject index, key) -> (scalar, metrics). Only the parts in `learns` are differentiated.
     over: "vmap", all subjects at once, or "map", one after the other (to the same numbers up to rounding).
+    skip_above: a gradient of a larger norm, or one that is not finite, moves nothing; `skipped` tells. Inner steps that
+    overshoot for one subject give such gradients, whose directions mean nothing.
     """
     parts = as_parts(state.params, state.table)
     each = OVER[over]
@@ -141,5 +144,8 @@ def batch_step(
     moving = {part: parts[part] for part in learns}
     (value, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(moving)
     still = {part: jax.tree.map(jnp.zeros_like, parts[part]) for part in PARTS if part not in learns}
-    metrics = metrics | {"loss": value, "gradient_norm": optax.global_norm(gradient)}
-    return apply_gradients(state, gradient | still, optimizer, hyper, decay), metrics
+    norm = optax.global_norm(gradient)
+    taken = norm < skip_above
+    moved = apply_gradients(state, gradient | still, optimizer, hyper, decay)
+    state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), moved, state._replace(step=moved.step))
+    return state, metrics | {"loss": value, "gradient_norm": norm, "skipped": 1.0 - taken}

@@ -12,9 +12,14 @@ EVERY = 10.0  # seconds between two lines of a log; what takes less is not worth
 class _Lines:
     """stderr for tqdm, which goes back to a line's beginning to write it anew: here each time is a line of its own."""
 
+    said = ""  # how far the last line was: tqdm closes a bar by writing it once more
+
     def write(self, text: str) -> None:
-        if line := text.strip():
+        line = text.strip()
+        place = line.partition("[")[0]
+        if line and place != self.said:
             sys.stderr.write(f"{line}\n")
+            self.said = place
 
     def flush(self) -> None:
         sys.stderr.flush()

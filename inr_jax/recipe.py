@@ -25,6 +25,7 @@ from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
 TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
 TRIED_WEIGHTS = tuple(10.0 ** (0.5 * i) for i in range(-10, 1))
 STILL = 1e-12
+TRIED_ON = 8  # subjects: the sizes that suit two may overshoot for a third
 
 
 class Stage(NamedTuple):
@@ -156,8 +157,9 @@ def make_run(
         decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
         return population.batch_step(
-            loss, state, subjects, optimizer, stage.learns, hyper, decay, key, over=options.over
-        )
+            loss, state, subjects, optimizer, stage.learns, hyper, decay, key,
+            over=options.over, skip_above=options.skip_above,
+        )  # fmt: skip
 
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:
@@ -192,7 +194,7 @@ def whiten(
     data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
 ) -> State:  # fmt: skip
     """The same fields in codes whose channels all move an answer alike: `gauge`, at the start, over some subjects."""
-    count = min(config.train[stage.name].subjects, data.scale.shape[0])
+    count = min(TRIED_ON, data.scale.shape[0])
     params, options = state.params, config.train[stage.name]
 
     def of_subject(i: Array, key: Key) -> Params:
@@ -218,7 +220,7 @@ def calibrate(
 ) -> Params:  # fmt: skip
     """First step sizes by trial: for each array of codes in turn, what follows held still; then for the weights."""
     loss = subject_loss(config, stage, model, data, pools, grid)
-    subjects = jnp.arange(min(config.train[stage.name].subjects, data.scale.shape[0]))
+    subjects = jnp.arange(min(TRIED_ON, data.scale.shape[0]))
     keys = jax.random.split(jax.random.key(config.train.seed + 2), len(subjects))
     leaves, structure = jax.tree.flatten(state.params.rule)
     groups = _rule_groups(state.params.rule)
@@ -230,7 +232,8 @@ def calibrate(
     @jax.jit
     def mean_loss(sizes: Float[Array, "groups"]) -> Array:
         params = state.params._replace(rule=rule(sizes))
-        return jax.vmap(loss, in_axes=(None, 0, 0))(population.as_parts(params, state.table), subjects, keys)[0].mean()
+        parts = population.as_parts(params, state.table)
+        return jax.lax.map(lambda one: loss(parts, *one)[0], (subjects, keys)).mean()
 
     sizes = np.full(max(groups) + 1, STILL, np.float32)
     for group in range(len(sizes)):

@@ -115,11 +115,20 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     training; InterruptedError when asked to stop (the state is saved).
     """
     folder = Path(folder)
-    stages = recipe.stages(config)
+    recipe.stages(config)  # what cannot be run is told before data are made
     population, validation = data.load(config.data, "train"), data.load(config.data, "validation")
     half = coordinates.half_extent(population.measured.shape, population.spacing)
     built = model.build(config, model.Signal.of(population))
-    prepare_workdir(folder, config, population, validation, half, allow_config_change)
+    with workdir.locked(folder):
+        prepare_workdir(folder, config, population, validation, half, allow_config_change)
+        _learn(config, folder, built, population, validation, half)
+    return folder
+
+
+def _learn(
+    config: ConfigDict, folder: Path, built: Model, population: Population, validation: Population, half: np.ndarray
+) -> None:
+    """All stages that are left."""
     state = recipe.initial_state(config, built, len(population.names))
     if checkpoint.latest(folder) is not None:
         state, step = checkpoint.restore(folder, state)
@@ -128,6 +137,7 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     validate = Validation(config, built, validation, half)
     device_data = measurements.to_device(population, half)
     pools = measurements.pools(population.measured, held_out=config.fit.held_out)
+    stages = recipe.stages(config)
     with (
         stop_signal() as stop,
         SummaryWriter(str(folder / "tensorboard"), purge_step=int(state.step)) as writer,
@@ -136,9 +146,8 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
             if int(state.step) >= stage.end:
                 continue
             if int(state.step) == stage.first:
-                state = recipe.enter(config, stage, before, state, built, device_data, pools, population.measured.shape)
+                state = recipe.enter(config, stage, before, state, built, device_data, pools, validate.grid)
             state = _run_stage(config, folder, stage, state, built, device_data, pools, validate, writer, stop)
-    return folder
 
 
 def _run_stage(

@@ -1,5 +1,6 @@
 """What a training leaves in its folder besides checkpoints: config, manifest, model facts, logs. All by rename."""
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -7,6 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from inr_jax.errors import InputError
 from inr_jax.types import Population
 
 CONFIG, MANIFEST, MODEL, LOG = "config.json", "manifest.json", "model.json", "metrics.jsonl"
+LOCK = ".lock"
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -30,6 +33,25 @@ PACKAGES = (
 )
 # Keys that change how a training is run, not what it computes.
 FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder for one training at a time: InputError while another process trains in it.
+
+    The lock ends with the process, however it ends.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise InputError(f"{folder}: expected a writable place; found: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another process is training there; wait, or take another --workdir") from error
+        yield
 
 
 def write_json(path: Path, content: Any) -> None:

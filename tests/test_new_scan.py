@@ -159,6 +159,16 @@ def test_several_subjects_of_one_file_are_written_each(toy_model, tmp_path, caps
         assert f"{name}: {tmp_path / 'out' / name} (" in said.out
 
 
+def test_a_file_that_does_not_say_which_eye_it_is_can_be_told_by_a_flag(toy_model, tmp_path, capsys):
+    files = write_npz(tmp_path / "said.npz", laterality="L"), write_image(tmp_path / "told.nrrd", layers())
+    flags = [f"--workdir={toy_model}", f"--output={tmp_path / 'out'}"]
+    assert say(capsys, "adapt", *flags, files[0]).code == 0
+    main(["adapt", *flags, "--laterality=L", str(files[1])])
+    assert "laterality" not in capsys.readouterr().err
+    images = [sitk.ReadImage(str(tmp_path / "out" / name / "intensity.nii.gz")) for name in ("said", "told")]
+    np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, images))
+
+
 def test_what_was_read_before_a_bad_file_is_written_and_a_rerun_takes_its_place(toy_model, tmp_path, capsys):
     good, bad = write_image(tmp_path / "good.nrrd", layers()), tmp_path / "bad.nii.gz"
     bad.write_text("no image")

@@ -172,6 +172,31 @@ def test_subjects_one_after_the_other_give_the_step_of_all_at_once():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("bound", [0.0, float("nan")])
+def test_a_step_whose_gradient_is_too_long_or_not_finite_moves_nothing_and_is_told(bound):
+    """A bound of 0 stands for a gradient that is too long; a loss of nan has one that is not finite."""
+
+    def broken(parts, i, key):
+        value, metrics = meta(parts, i, key)
+        return value * (1.0 if bound == 0 else bound), metrics
+
+    state = fresh_state()
+    subjects, rates = DRAWN, hyper(**RATES)
+    limit = {"skip_above": bound} if bound == 0 else {}
+    after, metrics = population.batch_step(
+        broken, state, subjects, OPTIMIZER, ("field", "rule"), rates, jnp.float32(1), KEY, **limit
+    )
+    assert float(metrics["skipped"]) == 1
+    assert int(after.step) == 1
+    for a, b in zip(*map(jax.tree.leaves, (after._replace(step=state.step), state)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_that_is_taken_is_told_so(steps):
+    _, metrics = steps["meta"](fresh_state(), DRAWN, jnp.float32(1), KEY)
+    assert float(metrics["skipped"]) == 0
+
+
 def test_the_outer_loss_is_scored_on_the_target_not_on_the_context():
     """Targets that are the context's negative: what adapts to the one answers the other with four times its square."""
 

@@ -256,6 +256,14 @@ def test_other_data_is_refused_by_its_fingerprint_and_allowed_when_told(whole, t
     assert workdir.read_json(folder / workdir.MANIFEST)["data"] == seen
 
 
+def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(whole, tmp_path):
+    folder = tmp_path / "w"
+    shutil.copytree(whole, folder)
+    with workdir.locked(folder), pytest.raises(InputError, match="another process is training there"):
+        train(get_config(), folder)
+    train(get_config(), folder)
+
+
 def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
     config = get_config()
     workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))
@@ -297,16 +305,37 @@ def test_stages_follow_each_other_and_learn_what_their_rates_name():
     assert float(stages[2].hyper.rate_table) == 0
 
 
-def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
-    config = get_config()
-    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False})
-    population = layered_population(people=1, shape=(5, 8, 8))
+def entering(config):
+    """The states before and after the auto-decoder's end, and the model."""
+    population = layered_population(people=3, shape=(5, 16, 16))
     built = model.build(config, model.Signal.of(population))
     before, after = recipe.stages(config)
     state = recipe.initial_state(config, built, subjects=5)
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    entered = recipe.enter(config, after, before, state, built, device_data, pools, (5, 8, 8))
+    return state, recipe.enter(config, after, before, state, built, device_data, pools, (5, 16, 16)), built
+
+
+def test_whitening_the_codes_changes_no_subject_s_field():
+    config = get_config()
+    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "table_scale": 1.0})
+    state, entered, built = entering(config)
+    at = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
+    hyper = model.hyper_of(config.hyper)
+    for i in range(5):
+        pair = [
+            built.learner.bind(s.params.field, jax.tree.map(lambda rows, i=i: rows[i], s.table), None, hyper)(at)
+            for s in (state, entered)
+        ]
+        np.testing.assert_allclose(pair[1]["intensity"], pair[0]["intensity"], atol=1e-4)
+    changed = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (state.table, entered.table)), strict=True)]
+    assert min(changed) > 0.01
+
+
+def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
+    config = get_config()
+    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0})
+    state, entered, _ = entering(config)
     for mean, rows in zip(jax.tree.leaves(entered.params.start), jax.tree.leaves(state.table), strict=True):
         np.testing.assert_allclose(mean, np.asarray(rows).mean(0), atol=1e-7)
         assert np.asarray(mean).any()
