@@ -163,6 +163,10 @@ def get_config() -> ConfigDict:
                 points=32_768,  # new measurements at every step
                 first_order=False,
                 checkpoint=False,  # recompute inner steps on the way back: less memory
+                residual=dict(  # what the field leaves of the measurement, put back (inr_jax/residual.py)
+                    sigma=(0.7, 1.0),  # rows, A-scans of the Gaussian it is smoothed by
+                    length=0.2,  # mm: how far it reaches into a gap; 0.0: the field alone
+                ),
             ),
             fit=dict(
                 points=8192,

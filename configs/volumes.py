@@ -18,4 +18,5 @@ def get_config():
     config.train.autodecoder.points = 2048
     config.train.autodecoder.steps = 600
     config.train.joint.steps = 100
+    config.adapt.residual.update(sigma=(0.0, 0.0), length=100.0)  # no speckle; linear in a gap
     return config

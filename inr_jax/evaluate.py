@@ -61,7 +61,11 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
     }
     print("baselines: tuning the denoisers on validation scans", file=sys.stderr)
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
-    predictions = {name: Prediction(a.intensity, a.labels, "") for name, a in answers.items()} | others
+    predictions: dict[str, Prediction] = {}
+    for name, answer in answers.items():
+        predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
+        predictions[f"{name}, field alone"] = Prediction(answer.field, answer.labels, "")
+    predictions |= others
     rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})
     return Evaluation(population, predictions, answers, rows)
 

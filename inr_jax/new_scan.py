@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import measurements, metrics, preprocessing, progress, render, report, scan_io, trained
+from inr_jax import measurements, metrics, preprocessing, progress, render, report, residual, scan_io, trained
 from inr_jax.errors import InputError
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Adapted, Trained
@@ -142,7 +142,11 @@ def adapt_scan(
         population.classes if population.labels is not None else (),
     )
     index = np.linspace(0, scan.voxels.shape[0] - 1, slices or scan.voxels.shape[0])
-    intensity, labels = _render_at(model, population, answers.adapted[0], index, undo)
+    left = residual.measure(
+        answers.field[0], population.intensity[0], population.valid[0],
+        [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], model.config.adapt.residual,
+    )  # fmt: skip
+    intensity, labels = _render_at(model, population, answers.adapted[0], left, index, undo)
     intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))
     facts = [row | {"seconds": answers.seconds[0]} for row in rows]
     return Rendered(intensity, labels if model.classes else None, index, answers.adapted[0], facts, remarks)
@@ -152,6 +156,7 @@ def _render_at(
     model: Trained,
     population: Population,
     adapted: Adapted,
+    left: residual.Residual,
     bscan_index: Float[np.ndarray, " P"],
     undo: preprocessing.Undo,
 ) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
@@ -167,12 +172,16 @@ def _render_at(
         coords = index * data.scale[0] + data.shift[0]
         side = measurements.side_of(data, jnp.int32(0))
         intensity, labels = render.answer(model.built, hyper, *adapted, side, coords)
-        return jnp.clip(intensity, 0, 1).reshape(h, w), labels.reshape(h, w)
+        return intensity.reshape(h, w), labels.reshape(h, w)
 
     intensity = np.empty((len(bscan_index), h, w), np.float32)
     labels = np.empty(intensity.shape, np.int8)
     for i, place in enumerate(progress.bar(bscan_index, "render", unit="B-scan")):
         values, classes = map(np.asarray, bscan(jnp.float32(place)))
+        if left.length:
+            here = np.array([place * population.spacing[0, 0]])
+            values = values + residual.at(left, (here, *left.places[1:]))[0, ..., 0]
+        values = np.clip(values, 0, 1)
         one = slice(i, i + 1)
         intensity[one] = undo(values[None], bscan_index[one])
         labels[one] = undo(classes[None].astype(np.int8), bscan_index[one], labels=True)

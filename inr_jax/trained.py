@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import checkpoint, measurements, model, recipe, render, workdir
+from inr_jax import checkpoint, measurements, model, recipe, render, residual, workdir
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
@@ -30,7 +30,8 @@ class Adapted(NamedTuple):
 class Answers(NamedTuple):
     """What a model says of the N scans of a population."""
 
-    intensity: Float[np.ndarray, "N *grid C"]
+    intensity: Float[np.ndarray, "N *grid C"]  # the field with the measurement's residual put back
+    field: Float[np.ndarray, "N *grid C"]  # the field alone
     labels: Int[np.ndarray, "N *grid"] | None
     adapted: list[Adapted]
     seconds: list[float]  # per scan, compilation apart
@@ -102,15 +103,18 @@ def adapt_population(
         return Adapted(trained.params.field, codes | {"weights": weights})
 
     jax.block_until_ready(one(0))  # compiles
-    adapted, seconds, intensity, labels = [], [], [], []
+    adapted, seconds, intensity, alone, labels = [], [], [], [], []
     for i in progress(range(len(population.names))):
         began = time.perf_counter()
         adapted.append(jax.block_until_ready(one(i)))
         seconds.append(time.perf_counter() - began)
-        values, classes = draw(*adapted[-1], data, jnp.int32(i))
-        intensity.append(np.clip(np.asarray(values), 0, 1))
-        labels.append(np.asarray(classes).astype(np.int32))
-    return Answers(np.stack(intensity), np.stack(labels) if trained.signal.classes else None, adapted, seconds)
+        values, classes = map(np.asarray, draw(*adapted[-1], data, jnp.int32(i)))
+        scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
+        intensity.append(residual.corrected(values, *scan, trained.config.adapt.residual))
+        alone.append(np.clip(values, 0, 1))
+        labels.append(classes.astype(np.int32))
+    found = np.stack(labels) if trained.signal.classes else None
+    return Answers(np.stack(intensity), np.stack(alone), found, adapted, seconds)
 
 
 def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:

@@ -26,7 +26,7 @@ def left_eye() -> Scan:
 
 def echoed(population) -> Answers:
     """The answers of a model that repeats what it was given."""
-    return Answers(population.intensity, population.labels, [], [])
+    return Answers(population.intensity, population.intensity, population.labels, [], [])
 
 
 def test_a_left_eyes_volume_is_written_where_and_as_it_was(tmp_path):

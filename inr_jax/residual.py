@@ -1,0 +1,107 @@
+"""What an adapted field leaves of the measurement, put back: smoothed where it was measured, kriged between.
+
+    answer(x) = field(x) + r(x),    r = kriging of (measured - field)
+
+Across a gap the residual counts as an Ornstein-Uhlenbeck process of correlation length l, whose kriging between two
+neighbours a distance d apart has closed weights, sinh((d - t) / l) / sinh(d / l) and sinh(t / l) / sinh(d / l): they
+interpolate linearly for l >> d and fade between the neighbours for l << d. Where no axis has a gap the residual is
+smoothed by a Gaussian, since it holds the measurement's noise. (Regression kriging: Hengl et al., Computers &
+Geosciences 33 (2007) 1301.)
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
+from scipy.ndimage import gaussian_filter
+
+from inr_jax.interpolation import axis_masks, interpolate
+
+
+class Residual(NamedTuple):
+    """Samples on the measured places of each axis (mm), and the correlation length across gaps (mm)."""
+
+    samples: Float[np.ndarray, "*subgrid C"]
+    places: tuple[Float[np.ndarray, "_"], ...]
+    length: float
+
+
+def weights(places: Float[np.ndarray, "m"], asked: Float[np.ndarray, "n"], length: float) -> Float[np.ndarray, "n m"]:
+    """What each of the m rising places contributes to each of the n asked ones; it fades beyond the ends."""
+    if len(places) == 1:
+        return np.exp(-np.abs(asked[:, None] - places) / length)
+    left = np.clip(np.searchsorted(places, asked, side="right") - 1, 0, len(places) - 2)
+    gap = places[left + 1] - places[left]
+    inside = np.clip(asked - places[left], 0, gap)
+    beyond = np.exp(-np.maximum(np.maximum(places[0] - asked, asked - places[-1]), 0) / length)
+    out = np.zeros((len(asked), len(places)))
+    rows = np.arange(len(asked))
+    out[rows, left] = beyond * _sinh_ratio((gap - inside) / length, gap / length)
+    out[rows, left + 1] = beyond * _sinh_ratio(inside / length, gap / length)
+    return out
+
+
+def _sinh_ratio(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """sinh(a) / sinh(b) for 0 <= a <= b, b > 0, without overflow."""
+    return np.exp(a - b) * np.expm1(-2 * a) / np.expm1(-2 * b)
+
+
+def smoothed(
+    values: Float[np.ndarray, "*grid C"], valid: Bool[np.ndarray, "*grid"], sigma: Sequence[float]
+) -> Float[np.ndarray, "*grid C"]:
+    """A Gaussian over the last two axes of the grid, of what is valid alone; 0 far from anything valid."""
+    wide = (0.0,) * (valid.ndim - 2) + tuple(sigma)
+    known = gaussian_filter(valid.astype(np.float64), wide)[..., None]
+    total = gaussian_filter(np.where(valid[..., None], values, 0.0).astype(np.float64), (*wide, 0.0))
+    return (total / np.maximum(known, 1e-3)).astype(np.float32)
+
+
+def measure(
+    field: Float[np.ndarray, "*grid C"],
+    intensity: Float[np.ndarray, "*grid C"],
+    valid: Bool[np.ndarray, "*grid"],
+    masks: Sequence[Bool[np.ndarray, "_"]],
+    spacing: Float[np.ndarray, "k"],
+    options: ConfigDict,
+) -> Residual:
+    """The residual of one scan on its measured places; options: `adapt.residual` of the config."""
+    where = np.ix_(*masks)
+    samples = intensity[where] - field[where]
+    gapless = all(mask.all() for mask in masks[-2:])
+    samples = smoothed(samples, valid[where], options.sigma if gapless else (0.0, 0.0))
+    places = tuple(np.flatnonzero(mask) * float(s) for mask, s in zip(masks, spacing, strict=True))
+    return Residual(samples, places, options.length)
+
+
+def at(residual: Residual, asked: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "*asked C"]:
+    """The residual on a grid of places (mm along each axis)."""
+    out = residual.samples
+    for axis, (places, wanted) in enumerate(zip(residual.places, asked, strict=True)):
+        if not np.array_equal(places, wanted):
+            matrix = weights(places, wanted, residual.length).astype(np.float32)
+            out = np.moveaxis(np.tensordot(matrix, out, (1, axis)), 0, axis)
+    return out
+
+
+def corrected(
+    field: Float[np.ndarray, "*grid C"],
+    intensity: Float[np.ndarray, "*grid C"],
+    valid: Bool[np.ndarray, "*grid"],
+    measured: Bool[np.ndarray, "*grid"],
+    spacing: Float[np.ndarray, "k"],
+    options: ConfigDict,
+) -> Float[np.ndarray, "*grid C"]:
+    """The field's answer on a scan's own grid with the residual put back, in [0, 1]. `length` 0: the field alone.
+
+    Scattered places have no axes to krige along: their residual is interpolated linearly.
+    """
+    if options.length == 0:
+        return np.clip(field, 0, 1)
+    masks = axis_masks(measured)
+    if masks is None:
+        return np.clip(field + interpolate(intensity - field, measured, "linear"), 0, 1)
+    found = measure(field, intensity, valid, masks, spacing, options)
+    everywhere = [np.arange(n) * float(s) for n, s in zip(measured.shape, spacing, strict=True)]
+    return np.clip(field + at(found, everywhere), 0, 1)
