@@ -33,6 +33,10 @@ class Stop:
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         try:
             yield
+        except Exception as error:
+            if self._heard.is_set():  # an import that is interrupted raises what it likes
+                raise KeyboardInterrupt from error
+            raise
         finally:
             self._over.set()
             signal.set_wakeup_fd(wakeup)

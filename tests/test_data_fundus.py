@@ -138,7 +138,7 @@ def test_a_folder_with_a_mistake_is_one_line(tmp_path: Path, what: str, expected
 def test_an_empty_or_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected images Image_.* found none"):
         load(toy(tmp_path), "test")
-    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+    with pytest.raises(InputError, match=r"data\.path: expected a file or folder; found none at .*nowhere"):
         load(toy(tmp_path / "nowhere"), "test")
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_bit_equal
@@ -320,7 +321,7 @@ def test_whitening_the_codes_changes_no_subject_s_field():
     config = get_config()
     config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "table_scale": 1.0})
     state, entered, built = entering(config)
-    at = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
+    at = jnp.float32(np.random.default_rng(0).uniform(-1, 1, (100, 3)))
     hyper = model.hyper_of(config.hyper)
     for i in range(5):
         pair = [
