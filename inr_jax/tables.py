@@ -13,6 +13,7 @@ from inr_jax.scan_io import replacing
 
 Row = Mapping[str, Any]
 ORACLE = "oracle"
+ROUNDING = 120.0  # dB: what differs by less than 1e-6 of the range is the same number, rounded
 
 
 class Metric(NamedTuple):
@@ -103,11 +104,11 @@ def best(table: Table, kind: str, metric: str) -> float:
 
 
 def text_of(summary: Summary, metric: str) -> str:
-    """mean ± SD; "exact" where the error is 0 and PSNR infinite; "–" where nothing is defined."""
+    """mean ± SD; "exact" where the error is 0 (but for rounding); "–" where nothing is defined."""
     digits = METRICS[metric].digits
     if math.isnan(summary.mean):
         return "–"
-    if math.isinf(summary.mean):
+    if math.isinf(summary.mean) or (metric == "psnr" and summary.mean > ROUNDING):
         return "exact"
     spread = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{digits}f}"
     return f"{summary.mean:.{digits}f}{spread}"
