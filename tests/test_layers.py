@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "scan_io": SCANS,
     "phantom": {"phantom", "errors"},
     "registration": {"scan", "errors"},
+    "flattening": {"errors"},
     "preprocessing": PREPARE,
     **dict.fromkeys(("interpolation", "denoising", "baselines"), PREPARE | {"interpolation", "denoising"}),
     "progress": set(),
@@ -77,6 +78,7 @@ COMMAND_LINE = {"main", "command_flags", "config_script", "limits", "places", "s
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",
+    "flattening",
     "preprocessing",
     "interpolation",
     "denoising",
