@@ -1,4 +1,4 @@
-"""One dense volume made ready for a fold: B-scans chosen, flattened, scaled and cropped; the SLO read where they lie."""
+"""One dense volume made ready for a fold: B-scans chosen, flattened, scaled, cropped; the SLO read where they lie."""
 
 from typing import NamedTuple
 

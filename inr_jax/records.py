@@ -1,13 +1,18 @@
 """What was done to one volume that was prepared, and how it is undone."""
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from inr_jax.errors import InputError
 from inr_jax.flattening import between, move_rows
 from inr_jax.scan import Scan
 from inr_jax.scan_io import Triple, resampled_geometry
+
+MANIFEST = "manifest.json"  # beside the folds
 
 
 class Record(NamedTuple):
@@ -46,6 +51,21 @@ def record_from_json(content: dict[str, Any]) -> Record:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
     values |= {key: np.array(content[key], kind) for key, kind in ARRAYS.items()}
     return Record(**values)
+
+
+def read_records(folder: str | Path, part: str) -> dict[str, Record]:
+    """The records, by name, of what `inr-jax prepare` wrote into a folder.
+
+    `part`, train or test: a volume may be flattened otherwise where it is in a fold's test part. Raises InputError.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        volumes = json.loads(path.read_text(encoding="utf-8"))["volumes"]
+        return {v["record"]["name"]: record_from_json(v["record"]) for v in volumes if part in v["parts"]}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected the manifest of prepared folds; found: {error}") from error
 
 
 def restore(

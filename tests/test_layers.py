@@ -46,6 +46,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "membrane": {"scan", "registration"},
     "preprocessing": PREPARE,
     "records": SCANS | {"flattening"},
+    "folds": {"errors", "flat_volumes"},
+    "raw_scans": SCANS | {"data", "phantom"},
     "flat_volumes": SCANS | {"flattening", "membrane", "records"},
     **dict.fromkeys(("interpolation", "denoising", "baselines"), PREPARE | {"interpolation", "denoising"}),
     "progress": set(),
@@ -59,7 +61,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
-    **dict.fromkeys(("recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE),
+    **dict.fromkeys(
+        ("prepare", "recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE
+    ),
     **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
     "__init__": FACE,
     "main": FACE,
@@ -85,6 +89,8 @@ WITHOUT_JAX = SCANS | {
     "membrane",
     "records",
     "flat_volumes",
+    "folds",
+    "raw_scans",
     "preprocessing",
     "interpolation",
     "denoising",
