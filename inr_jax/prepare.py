@@ -86,9 +86,9 @@ def _check_free(output: Path, overwrite: bool) -> None:
 def _staging(output: Path) -> Iterator[tuple[Path, Path]]:
     """A folder to work in, and one in it whose files move to `output` on success, the manifest last.
 
-    On failure nothing is left, not even the folder if it was not there.
+    On failure nothing is left, not even a folder that was not there.
     """
-    was_there = output.is_dir()
+    made = [path for path in (output, *output.parents) if not path.exists()]
     make_folder(output)
     staging = output / f".partial-{os.getpid()}"
     finished = staging / "finished"
@@ -99,14 +99,14 @@ def _staging(output: Path) -> Iterator[tuple[Path, Path]]:
         (output / MANIFEST).unlink(missing_ok=True)  # it speaks of the folds before these
         for file in sorted(finished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
             os.replace(file, output / file.name)
-        was_there = True
+        made = []
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if not was_there:
-            with suppress(OSError):  # someone else has put something into it
-                output.rmdir()
+        with suppress(OSError):  # someone else has put something into it
+            for path in made:
+                path.rmdir()
 
 
 def _prepare_volumes(scans: Sequence[RawScan], options: dict[str, Options], folder: Path) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """Bruch's membrane found in the image: how far from the truth on phantom eyes, and where it says that it saw none."""
 
+import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from real_data import real_data
 
 from inr_jax.data.phantom_oct import scan_of
 from inr_jax.flattening import membrane_of_labels
@@ -70,6 +72,31 @@ def test_an_image_without_a_retina_has_no_membrane(voxels: str) -> None:
         "upside down ramp": ramp + 0.1 * rng.random(SHAPE),
     }
     assert np.isnan(find_membrane(Scan(made[voxels].astype(np.float32), (0.2, 0.007, 0.06)))).all()
+
+
+def spectralis(name: str) -> tuple[Scan, np.ndarray]:
+    """The one B-scan of a Heidelberg .vol file, and the instrument's own BM in rows (its second line)."""
+    raw = real_data(f"spectralis/{name}.vol").read_bytes()
+    columns, _, rows = struct.unpack_from("<3i", raw, 12)
+    across, _, down = struct.unpack_from("<3d", raw, 24)
+    slo, (header,) = struct.unpack_from("<2i", raw, 48), struct.unpack_from("<i", raw, 100)
+    start = 2048 + slo[0] * slo[1]
+    lines = struct.unpack_from("<i", raw, start + 52)[0] + start
+    membrane = np.frombuffer(raw, "<f4", 2 * columns, lines)[columns:]
+    image = np.frombuffer(raw, "<f4", rows * columns, start + header).reshape(1, rows, columns)
+    seen = image < 1e30
+    scan = Scan(np.where(seen, image, 0).astype(np.float32) ** 0.25, (1.0, down, across), valid=seen)
+    return scan, np.where(membrane < 1e30, membrane, np.nan)
+
+
+@pytest.mark.parametrize(("name", "middle", "most"), [("Willis_B_716_0", 4.0, 8.0), ("Willis_B_716_4", 4.0, 16.0)])
+def test_real_scans_agree_with_the_instrument_s_own_membrane(name: str, middle: float, most: float) -> None:
+    """A line through the fovea and a circle round the disc. In the third file the instrument's line is wrong."""
+    scan, membrane = spectralis(name)
+    found = np.abs(find_membrane(scan)[0] - membrane) * scan.spacing[1] * 1e3
+    assert np.isfinite(found).mean() > 0.8
+    assert np.nanmedian(found) < middle
+    assert np.nanpercentile(found, 95) < most
 
 
 def test_an_image_of_a_few_pixels_has_no_membrane() -> None:
