@@ -109,11 +109,7 @@ CASES = [
     Case("no membrane in the image", noise, ("p0.nii.gz", "Bruch's membrane", "image", "found none")),
     Case("no labels where they are asked for", good, ("membrane: expected labels", "none"), ("labels",)),
     Case("no surfaces", good, ("membrane: expected surfaces", "none"), ("surfaces",)),
-    Case(
-        "W == D",
-        lambda f: write_population(f / "e.npz", 5, SQUARE, slo_imgs=np.ones((5, 24, 24))),
-        ("W == D", "slo_axes"),
-    ),
+    Case("W == D", square, ("eyes.npz", "W == D == 24", "slo_axes WD or DW")),
     Case("SLO of another shape", people(slo_imgs=np.ones((5, 3, 3))), ("slo_imgs", "(5, 3, 3)")),
     Case("NaN", one_other(voxels=changed((2, 3, 4), np.nan)), ("p4.npz", "1 NaN")),
     Case("an empty B-scan", one_other(voxels=changed((4,), 0.25)), ("p4", "B-scan 4", "the value 0.25 alone")),
