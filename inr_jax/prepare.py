@@ -176,7 +176,9 @@ def _manifest(
         str(fold): {part: [s.name for s in scans if (s.person in people) == (part == "test")] for part in PARTS}
         for fold, people in enumerate(tested, 1)
     }
+    variant = config.phantom.variant
     head = {
+        "note": "" if config.path else "phantom" if variant == "standard" else f"phantom, {variant}",
         "config": workdir.plain(config),
         "versions": workdir.versions(),
         "git": workdir.git_state(),

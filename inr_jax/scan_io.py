@@ -53,12 +53,7 @@ def read_image(path: Path) -> Scan:
         raise InputError(f"{path}: no such file")
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(f"{path}: expected one of {' '.join(IMAGE_SUFFIXES)} .npz, found {path.suffix or 'no suffix'}")
-    try:
-        _check_complete(path)
-        image = sitk.ReadImage(str(path))
-    except (RuntimeError, EOFError, OSError, zlib.error) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
+    image = _read(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         found = f"{image.GetDimension()} axes of {image.GetNumberOfComponentsPerPixel()} channels"
         raise InputError(f"{path}: expected 3 axes of 1 channel, found {found}")
@@ -73,6 +68,15 @@ def read_image(path: Path) -> Scan:
         person=name,
     )
     return checked(scan, str(path))
+
+
+def _read(path: Path) -> sitk.Image:
+    try:
+        _check_complete(path)
+        return sitk.ReadImage(str(path))
+    except (RuntimeError, EOFError, OSError, zlib.error) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
 
 
 def _check_complete(path: Path) -> None:
@@ -102,11 +106,7 @@ def with_slo(scan: Scan, path: Path) -> Scan:
 
     A slice in three axes (NIfTI, NRRD, MHA) whose plane is en face tells; a picture (PNG ...) does not.
     """
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
+    image = _read(path)
     size = image.GetSize()
     if image.GetNumberOfComponentsPerPixel() != 1 or len(size) not in (2, 3) or size[2:] not in ((), (1,)):
         found = f"{size} pixels of {image.GetNumberOfComponentsPerPixel()} channels"

@@ -1,13 +1,17 @@
 """What can be wrong with what `inr-jax prepare` takes: one line, exit code 2, and nothing half-written."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from command import cut, layers, run, say, tree, write_image, write_npz, write_population
+from command import cut, environment, layers, run, say, tree, write_image, write_npz, write_population
 from toy import ROOT
 
 SCRIPT = ROOT / "configs" / "prepare_oct.py"
@@ -59,6 +63,11 @@ def damaged(folder: Path) -> None:
     cut(folder / "p3.nii.gz")
 
 
+def short_slo(folder: Path) -> None:
+    beside("_slo.nii.gz", (1, 30, 30))(folder)
+    cut(folder / "p2_slo.nii.gz")
+
+
 def text(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text("nothing to see")
 
@@ -100,6 +109,7 @@ CASES = [
     Case("too many labels", beside("_labels.nii.gz", value=300.0), ("p2_labels", "0 to 255", "301")),
     Case("labels of one alone", beside("_labels.nii.gz"), ("p2: has labels", "False as in p0", "True")),
     Case("SLO of one alone", beside("_slo.nii.gz", (1, 30, 30)), ("p2: has an SLO", "False as in p0", "True")),
+    Case("SLO cut short", short_slo, ("p2_slo.nii.gz", "cut short")),
     Case("SLO of many slices", beside("_slo.nii.gz"), ("p2_slo", "one slice of 1 channel")),
     Case("empty SLO", people(slo_imgs=np.ones((5, W, D))), ("eyes.npz", "SLO", "the value 1 everywhere")),
     Case("labels of an npz disagree", people(seg_vols=np.zeros((5, H, W, 4), int)), ("seg_vols", "expected shape")),
@@ -187,6 +197,22 @@ def test_configs_of_other_commands_are_one_line(tmp_path: Path, capsys: pytest.C
     said = say(capsys, "train", f"--config={SCRIPT}", f"--workdir={tmp_path / 'run'}")
     assert "expected the config of a training" in said.error
     assert "--config=configs/prepare_oct.py" in say(capsys, "prepare").error
+    assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "out"
+    words = ["prepare", f"--config={SCRIPT}", f"--output={output}", "--config.phantom.people=500"]
+    process = subprocess.Popen([sys.executable, "-m", "inr_jax", *words], stderr=subprocess.PIPE, env=environment())
+    begun = time.monotonic()
+    while not list(output.glob(".partial-*/volumes/*.npz")) and time.monotonic() < begun + 60:
+        time.sleep(0.05)
+    process.send_signal(number)
+    error = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 128 + number
+    assert "inr-jax: stopped" in error
+    assert "Traceback" not in error
     assert tree(tmp_path) == set()
 
 

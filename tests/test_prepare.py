@@ -60,6 +60,7 @@ def test_all_five_folds_load_as_they_are_and_no_person_is_in_two_splits(folds: P
             assert split.slo.shape[1:] == (7, 40)
             assert split.measured[::2].all()
             assert not split.measured[1::2].any()
+            assert split.note == "phantom"  # a number from it will be called so
         tested.append(people[2])
     assert sorted(person for group in tested for person in group) == [f"phantom-{i:04d}" for i in range(6)]
 
