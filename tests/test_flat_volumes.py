@@ -97,6 +97,18 @@ def test_rendered_b_scans_at_other_places_go_back_too() -> None:
     np.testing.assert_allclose(np.subtract(scan.origin, eye().origin), [6 * eye().spacing[0], 0, 0], atol=1e-6)
 
 
+def test_half_way_between_two_b_scans_the_shift_is_the_nearest_row_to_their_mean() -> None:
+    _, record = flat_volume(eye(), OPTIONS, "")
+    shift = np.stack([np.full(48, 3), np.full(48, 6), *np.zeros((7, 48))]).astype(int)
+    ramp = np.broadcast_to(np.arange(96.0)[None, :, None], (1, 96, 48))
+    unit = record._replace(shift=shift, low=np.zeros(9), high=np.ones(9))
+    for place, rows in ((0.0, 3), (1.0, 4), (1.3, 4), (3.0, 5), (4.0, 6)):
+        volume, known = restore(ramp, unit, np.array([place]))
+        np.testing.assert_allclose(volume[0, : 96 - rows, 0], np.arange(rows, 96), err_msg=str(place))
+        assert known[0, : 96 - rows].all()
+        assert not known[0, 96 - rows :].any()
+
+
 def test_a_crop_keeps_the_membrane_at_its_share_of_the_height_and_the_middle_a_scans() -> None:
     box = crop_box((496, 512), OPTIONS._replace(crop=(230, 496)), "")
     assert box == (slice(322 - 149, 322 - 149 + 230), slice(8, 504))

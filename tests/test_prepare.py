@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -157,6 +158,25 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         prepare(config, tmp_path / "kept", overwrite=True)
     assert tree(tmp_path) == {"kept", "kept/mine.txt"}
+
+
+def test_the_manifest_comes_last_and_an_older_one_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where moving stops half-way, no manifest speaks of files that are not there."""
+    (tmp_path / "manifest.json").write_text("of older folds")
+    config = toy_config(folds=2)
+    config.phantom.update({"people": 2, "eyes": 1})
+    moved: list[str] = []
+    move = os.replace
+
+    def watched(source: Path, goal: Path) -> None:
+        assert not (tmp_path / "manifest.json").exists()
+        moved.append(goal.name)
+        move(source, goal)
+
+    monkeypatch.setattr(command.os, "replace", watched)
+    prepare(config, tmp_path, overwrite=True)
+    assert moved[-1] == "manifest.json"
+    assert len(moved) == 9
 
 
 def test_a_folder_with_other_content_is_refused_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
