@@ -27,6 +27,7 @@ FLAGS = {
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
+    "overwrite": Flag(flags.DEFINE_boolean, "write into a folder that has other content", False),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
         flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False

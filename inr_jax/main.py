@@ -29,11 +29,21 @@ class Command(NamedTuple):
 
 
 def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if "train" not in values.config:
+        raise InputError("train: expected the config of a training, such as configs/oct.py; found none of its keys")
     places.check_output(values.workdir)
     from inr_jax.train import train
 
     folder = train(values.config, values.workdir, allow_config_change=values.allow_config_change)
     print(f"trained: {folder}")
+
+
+def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_output(values.output)
+    from inr_jax.prepare import prepare
+
+    folder = prepare(values.config, values.output, overwrite=values.overwrite)
+    print(f"prepared: {folder}")
 
 
 def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -84,6 +94,15 @@ COMMANDS = {
         "inr-jax train --config=configs/oct.py --workdir=runs/oct --config.train.seed=1",
         ("workdir", "allow_config_change"),
         needs=("workdir",),
+        takes_config=True,
+    ),
+    "prepare": Command(
+        _prepare,
+        "dense OCT volumes, labels and SLO to folds by person (.npz)",
+        "--config=FILE [--output=FOLDER] [--config.KEY=VALUE ...]",
+        "inr-jax prepare --config=configs/prepare_oct.py --config.path=scans --output=prepared",
+        ("output", "overwrite"),
+        defaults={"output": "prepared"},
         takes_config=True,
     ),
     "adapt": Command(
@@ -151,7 +170,8 @@ def _config_file(command: Command, name: str, argv: Sequence[str]) -> tuple[str 
     if command.takes_config:
         script, rest = command_flags.take(argv, "--config")
         if script is None:
-            raise InputError(f"{name}: expected --config=FILE, for example --config=configs/oct.py; found none")
+            example = next(word for word in command.example.split() if word.startswith("--config="))
+            raise InputError(f"{name}: expected --config=FILE, for example {example}; found none")
         return script, rest
     if not command.changes:
         return None, list(argv)
@@ -180,7 +200,8 @@ def _help(name: str | None = None) -> str:
         parts = ", ".join(f"config.{part}.KEY" for part in command.changes)
         shown.insert(0, f"  --config.KEY=VALUE: another setting than in training, of {parts} [as trained]")
     if command.takes_config:
-        text = "a config script; --config.KEY=VALUE changes a key (all of them: configs/default.py) [required]"
+        keys = "configs/prepare_oct.py" if name == "prepare" else "configs/default.py"
+        text = f"a config script; --config.KEY=VALUE changes a key (all of them: {keys}) [required]"
         shown.insert(0, f"  --config: {text}")
     head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}".rstrip(), ""]
     return "\n".join([*head, "for example", "", f"  {command.example}", "", "flags [default]", "", *shown])

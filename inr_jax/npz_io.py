@@ -12,13 +12,13 @@ from inr_jax.errors import InputError
 from inr_jax.scan import Scan, Triple, checked, checked_labels
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, nothing pickled."""
+def read_npz(path: Path, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, or those of `only` that it has; nothing pickled."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            return {key: file[key] for key in file.files if only is None or key in only}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not an .npz file, or cut short: {reason}") from error
@@ -39,6 +39,16 @@ def read_npz_scans(path: str | Path, *, slo_axes: str = "auto") -> list[Scan]:
     if "voxels" in arrays:
         return [_one(arrays, path)]
     raise InputError(f"{path}: missing key: expected oct_vols or voxels, found {', '.join(arrays) or 'none'}")
+
+
+def read_npz_names(path: Path, *, slo_axes: str = "auto") -> list[str]:
+    """The names of the scans that `read_npz_scans` reads; their voxels are read only if the file has no names."""
+    names = read_npz(path, ("subject_names", "name"))
+    if "subject_names" in names:
+        return [str(name) for name in np.atleast_1d(names["subject_names"])]
+    if "name" in names:
+        return [str(names["name"])]
+    return [scan.name for scan in read_npz_scans(path, slo_axes=slo_axes)]
 
 
 def _need(arrays: dict[str, np.ndarray], key: str, shapes: tuple[tuple[int, ...], ...], where: str) -> np.ndarray:

@@ -126,7 +126,7 @@ def trace_band(
     strength = ridge * np.cumsum(tissue, axis=1) / np.maximum(tissue.sum(axis=1, keepdims=True), 1e-6)
     strength = strength * seen[:, None, :]
     reach = max(1, int(np.ceil(STEEPEST * spacing[2] / spacing[1])))
-    path = _strongest_path(strength / np.maximum(strength.max(axis=(1, 2), keepdims=True), 1e-12), reach)
+    path = strongest_path(strength / np.maximum(strength.max(axis=(1, 2), keepdims=True), 1e-12), reach)
     return path + _peak_offset(strength, path)
 
 
@@ -137,7 +137,7 @@ def smooth_surface(rows: Float[np.ndarray, "D W"], seen: Bool[np.ndarray, "D W"]
     return terms @ _robust_fit(terms[seen], rows[seen])
 
 
-def _strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.ndarray, "D W"]:
+def strongest_path(strength: Float[np.ndarray, "D H W"], reach: int) -> Int[np.ndarray, "D W"]:
     """Dynamic programming over columns: rows of neighbouring columns differ by at most `reach`."""
     bscans, rows, columns = strength.shape
     total = strength[:, :, 0]

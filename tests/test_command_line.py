@@ -42,7 +42,7 @@ def shown_flags(text: str) -> dict[str, str]:
 def test_help_lists_every_command_with_its_summary(capsys):
     listed = re.findall(r"^  (\w+) +(.+)$", say(capsys, "--help").out, re.MULTILINE)
     assert dict(listed) == {name: command.summary for name, command in COMMANDS.items()}
-    assert len(listed) == 5
+    assert len(listed) == 6
     assert say(capsys).out == say(capsys, "help").out == say(capsys, "-h").out
 
 
@@ -68,6 +68,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
     both = {"workdir", "output"}
     assert required == {
         "train": {"config", "workdir"},
+        "prepare": {"config"},
         "adapt": both,
         "evaluate": both,
         "demo": set(),
@@ -99,7 +100,7 @@ def test_demo_writes_to_the_folder_that_its_help_names(tmp_path):
 
 
 MISTAKES = {
-    "unknown command": (("trian",), ("expected a command (train, adapt, ", "trian", "did you mean train?")),
+    "unknown command": (("trian",), ("expected a command (train, prepare, adapt, ", "trian", "did you mean train?")),
     "unknown flag": (("evaluate", "--wrokdir=w"), ("evaluate: unknown flag --wrokdir", "did you mean --workdir?")),
     "unknown flag with a dash": (("doctor", "--max-memmory=1"), ("did you mean --max-memory?",)),
     "another command's flag": (("demo", "--slices=3"), ("demo: unknown flag --slices",)),

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from inr_jax.types import Hyper
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if not p.stem.startswith("prepare"))  # of trainings
 
 
 def hyper(**changes: float) -> Hyper:

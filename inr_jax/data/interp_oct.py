@@ -6,6 +6,7 @@ B-scans count as fitted. Volumes were flattened and scaled by whoever wrote them
 again, by its fitted B-scans alone so that nothing held out is used.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,16 @@ def load(config: ConfigDict, split: str) -> Population:
     classes = tuple(oct_config.classes) if has_labels else ()
     prepared, frames = zip(*(_prepared(scan, classes, oct_config) for scan in scans), strict=True)
     measured = np.arange(prepared[0].voxels.shape[0]) % 2 == 0
-    return stack(prepared, measured=measured, classes=classes, note="", frames=frames)
+    return stack(prepared, measured=measured, classes=classes, note=_note(path), frames=frames)
+
+
+def _note(path: Path) -> str:
+    """What `inr-jax prepare` says of folds that it made (that they are a phantom's); '' of all others."""
+    try:
+        content = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("note", "")) if isinstance(content, dict) else ""
 
 
 def _of(scans: list[Scan], people: set[str]) -> list[Scan]:
