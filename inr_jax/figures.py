@@ -87,11 +87,6 @@ def image_panel(
     return figure
 
 
-def thickness(labels: Int[np.ndarray, "D H W"], chosen: Sequence[int], row_mm: float) -> Float[np.ndarray, "D W"]:
-    """How much of each A-scan bears one of the chosen labels, in um."""
-    return np.isin(labels, chosen).sum(axis=1) * row_mm * 1000.0
-
-
 def en_face_maps(
     maps: Mapping[str, Float[np.ndarray, "D W"]],
     *,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import figures
+from inr_jax import figures, metrics
 from inr_jax.page import Picture, save_pictures, write_report
 from inr_jax.scan import Scan
 from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, to_json, write_csv
@@ -200,7 +200,7 @@ def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> P
         labels["mean atlas"] = atlas.labels[i]
     retina, row = range(1, len(population.classes)), float(population.spacing[i, 1])
     figure = figures.en_face_maps(
-        {name: figures.thickness(value, retina, row) for name, value in labels.items()},
+        {name: metrics.thickness(value, retina, row) for name, value in labels.items()},
         spacing=(float(population.spacing[i, 0]), float(population.spacing[i, 2])),
         measured=np.asarray(population.measured.all(axis=(1, 2))),
         title=f"{population.names[i]}: thickness of all labelled layers",
@@ -272,7 +272,7 @@ def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
 
 def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
     figure = figures.en_face_maps(
-        {"model": figures.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
+        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
         spacing=(_step(scan, index), scan.spacing[2]),
         measured=np.isclose(index, np.rint(index)),
         title=f"{scan.name}: thickness of all labelled layers",

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "losses": {"types"},
     "coordinates": {"types"},
     "modulations": {"types"},
-    "metrics": {"types", "errors"},
+    "metrics": {"metrics", "types", "errors"},
     "networks": NUMERIC,
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
