@@ -40,6 +40,12 @@ FLAGS = {
         options={"enum_values": ["R", "L"]},
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
+    "conventions": Flag(
+        flags.DEFINE_enum,
+        "how PSNR and SSIM are taken: interp_oct has the data range of each reference B-scan (docs/interp_oct.md)",
+        "inr_jax",
+        options={"enum_values": ["inr_jax", "interp_oct"]},
+    ),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

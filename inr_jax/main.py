@@ -58,9 +58,12 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     places.check_output(values.output)
-    from inr_jax.evaluate import evaluate
+    from inr_jax.evaluate import Scoring, evaluate
 
-    evaluate(values.workdir, values.output, split=values.split, quick=values.quick, config=values.config)
+    scoring = Scoring(values.conventions)
+    evaluate(
+        values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
+    )
 
 
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -100,7 +103,7 @@ COMMANDS = {
         "score a trained model beside the baselines; write tables, figures, report",
         "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
-        ("workdir", "output", "split", "quick"),
+        ("workdir", "output", "split", "quick", "conventions"),
         needs=("workdir", "output"),
         changes=("data", "adapt", "fit"),
     ),

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from inr_jax import figures, metrics
 from inr_jax.page import Picture, save_pictures, write_report
 from inr_jax.scan import Scan
-from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, to_json, write_csv
+from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, summary_rows, to_json, write_csv
 from inr_jax.trained import Trained
 from inr_jax.types import Population
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import inr_jax.evaluate
     import inr_jax.new_scan
 
-__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "to_json", "write_csv"]
+__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "summary_rows", "to_json", "write_csv"]
 
 OCT = ("phantom_oct", "interp_oct")
 PREDICTED = ("interpolated", "all")  # the kinds that tell how well what was not measured is predicted

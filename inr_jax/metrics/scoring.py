@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from inr_jax.errors import InputError
 from inr_jax.metrics.intensity import UNIFORM, WINDOW, gmsd, mae, mean, ms_ssim, mse, psnr, ssim
 from inr_jax.metrics.layers import dice, score_layers
 from inr_jax.types import Population
@@ -42,8 +43,10 @@ def score(
     scored by B-scan and averaged; Dice pools the B-scans of the kind. An image has "measured", "unmeasured" and "all"
     pixels, and SSIM, MS-SSIM and GMSD for all alone. What is undefined, or was not predicted, is nan. conventions: one
     of CONVENTIONS; "interp_oct" takes PSNR's and SSIM's data range from each reference slice and a box for SSIM.
-    perceptual: further metrics of whole slices, by name.
+    perceptual: further metrics of whole slices, by name. Raises InputError for other conventions.
     """
+    if conventions not in CONVENTIONS:
+        raise InputError(f"conventions: expected one of {', '.join(CONVENTIONS)}; found {conventions}")
     rows = []
     for kind, mask in kinds(measured).items():
         seen = valid & mask
