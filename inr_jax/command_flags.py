@@ -42,10 +42,12 @@ FLAGS = {
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(
         flags.DEFINE_enum,
-        "how PSNR and SSIM are taken: interp_oct has the data range of each reference B-scan (docs/interp_oct.md)",
+        "how PSNR and SSIM are taken; interp_oct: data range of each reference B-scan, docs/interp_oct.md",
         "inr_jax",
         options={"enum_values": ["inr_jax", "interp_oct"]},
     ),
+    "method": Flag(flags.DEFINE_string, "which method of the evaluations", absent="the model's first"),
+    "against": Flag(flags.DEFINE_string, "which method of the second one", absent="the same"),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

@@ -23,7 +23,7 @@ class Command(NamedTuple):
     flags: tuple[str, ...]
     needs: tuple[str, ...] = ()  # of the flags
     defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
-    takes_scans: bool = False
+    takes_scans: bool = False  # or other places, beside the flags
     takes_config: bool = False
     changes: tuple[str, ...] = ()  # parts of the training's config that may be changed
 
@@ -66,6 +66,17 @@ def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     )
 
 
+def _compare(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 2:
+        raise InputError(f"compare: expected two folders of inr-jax evaluate; found {len(rest)}")
+    if values.output is not None:
+        places.check_output(values.output)
+    from inr_jax.compare import compare
+
+    first, second = rest
+    compare(first, second, values.output, method=values.method, against=values.against)
+
+
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_output(values.output)
     from inr_jax.demo import demo
@@ -106,6 +117,14 @@ COMMANDS = {
         ("workdir", "output", "split", "quick", "conventions"),
         needs=("workdir", "output"),
         changes=("data", "adapt", "fit"),
+    ),
+    "compare": Command(
+        _compare,
+        "compare two evaluations of the same people: differences, intervals, paired tests",
+        "W1 W2 [--output=FOLDER]",
+        "inr-jax compare runs/slo/test runs/no_slo/test --output=runs/slo_or_not",
+        ("output", "method", "against"),
+        takes_scans=True,
     ),
     "demo": Command(
         _demo,

@@ -42,7 +42,7 @@ def shown_flags(text: str) -> dict[str, str]:
 def test_help_lists_every_command_with_its_summary(capsys):
     listed = re.findall(r"^  (\w+) +(.+)$", say(capsys, "--help").out, re.MULTILINE)
     assert dict(listed) == {name: command.summary for name, command in COMMANDS.items()}
-    assert len(listed) == 5
+    assert len(listed) == 6
     assert say(capsys).out == say(capsys, "help").out == say(capsys, "-h").out
 
 
@@ -70,6 +70,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "train": {"config", "workdir"},
         "adapt": both,
         "evaluate": both,
+        "compare": set(),
         "demo": set(),
         "doctor": set(),
     }

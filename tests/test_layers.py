@@ -55,7 +55,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
-    **dict.fromkeys(("recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE),
+    **dict.fromkeys(
+        ("recipe", "render", "train", "trained", "new_scan", "evaluate", "compare", "demo", "doctor"), FACE
+    ),
     **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
     "__init__": FACE,
     "main": FACE,
