@@ -23,7 +23,7 @@ class Flag(NamedTuple):
 
 FLAGS = {
     "workdir": Flag(flags.DEFINE_string, "folder of the training"),
-    "output": Flag(flags.DEFINE_string, "folder for the results"),
+    "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),

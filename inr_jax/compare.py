@@ -21,8 +21,8 @@ NEEDED = ("person", "method", "kind")
 ARROWS = {"larger": "↑", "smaller": "↓", "nearer 0": "→0"}
 HEADER = ("", "people", "first", "second", "second - first [95%]", "p")
 EXPLANATION = (
-    "Means over people{noted}, a person's eyes averaged first; 95% interval of the mean difference by bootstrap over people;"
-    " p: Wilcoxon's signed-rank test, two-sided, not corrected for the number of rows."
+    "Means over people{noted}, a person's eyes averaged first; 95% interval of the mean difference by bootstrap over"
+    " people; p: Wilcoxon's signed-rank test, two-sided, not corrected for the number of rows."
     " ↑ larger is better, ↓ smaller, →0 nearer 0."
 )
 

@@ -60,6 +60,20 @@ class TextTable(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+def all_scores(table: Table) -> TextTable:
+    """Every metric of every method and kind, with its interval."""
+    shown = tables.found_metrics(table)
+    people = max(summary.people for line in table for summary in line.scores.values())
+    rows = [
+        (f"{line.method}, {line.kind}", *(tables.interval_text(line.scores[metric], metric) for metric in shown))
+        for line in table
+    ]
+    caption = (
+        f"Mean [95% bootstrap interval] over {people} people{tables.noted(table)}, a person's eyes averaged first."
+    )
+    return TextTable(caption, ("Method, places", *(METRICS[metric].title for metric in shown)), rows)
+
+
 def save_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
     """Each picture of a report as a file of its own, named by its title: for papers and slides."""
     make_folder(folder)

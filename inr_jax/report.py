@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import figures, metrics
-from inr_jax.page import Picture, save_pictures, write_report
+from inr_jax import figures, layer_report, metrics
+from inr_jax.page import Picture, all_scores, save_pictures, write_report
 from inr_jax.scan import Scan
 from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, summary_rows, to_json, write_csv
 from inr_jax.trained import Trained
@@ -45,6 +45,11 @@ def evaluation_report(
     pictures = [_score_dots(found, own, kind), show(found, own, example)]
     if population.measured.ndim == 3 and population.labels is not None and model.config.data.name in OCT:
         pictures.append(_thickness_maps(found, own[0], example))
+    more = {"All scores": all_scores(table)}
+    if found.layers:
+        atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
+        pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
+        more["Layers"] = layer_report.layer_table(found.layers, own[0], population.note)
     pictures += _training_curve(log)
     save_pictures(path.parent / "figures", pictures)
     write_report(
@@ -56,6 +61,7 @@ def evaluation_report(
         scores={"Scores": table},
         figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
+        more=more,
     )
 
 

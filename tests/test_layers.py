@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     **dict.fromkeys(
         ("recipe", "render", "train", "trained", "new_scan", "evaluate", "compare", "demo", "doctor"), FACE
     ),
-    **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
+    **dict.fromkeys(("figures", "layer_figures", "tables", "page", "report", "layer_report"), FACE),
     "__init__": FACE,
     "main": FACE,
     "__main__": {"main"},
