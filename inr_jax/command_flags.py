@@ -48,6 +48,9 @@ FLAGS = {
     ),
     "method": Flag(flags.DEFINE_string, "which method of the evaluations", absent="the model's first"),
     "against": Flag(flags.DEFINE_string, "which method of the second one", absent="the same"),
+    "lpips_weights": Flag(
+        flags.DEFINE_string, ".npz of AlexNet's and the linear weights, to score LPIPS too", absent="no LPIPS"
+    ),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

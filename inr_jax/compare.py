@@ -16,7 +16,15 @@ from inr_jax.page import TextTable, write_report
 from inr_jax.scan_io import make_folder, replacing
 from inr_jax.tables import METRICS, mean_interval, per_person, write_csv
 
-FACTS = ("subject", "person", "split", "method", "kind", "note")  # columns of words; all others are numbers
+FACTS = (
+    "subject",
+    "person",
+    "split",
+    "method",
+    "kind",
+    "note",
+    "conventions",
+)  # columns of words; all others are numbers
 NEEDED = ("person", "method", "kind")
 ARROWS = {"larger": "↑", "smaller": "↓", "nearer 0": "→0"}
 HEADER = ("", "people", "first", "second", "second - first [95%]", "p")
@@ -73,7 +81,7 @@ def compare(
     """
     a = read_run(Path(first), method)
     b = read_run(Path(second), method if against is None else against)
-    check_people(a, b)
+    check_pairs(a, b)
     found = differences(a.rows, b.rows)
     print(print_comparison(a, b, found))
     if output is not None:
@@ -111,8 +119,8 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value if name in FACTS else float(value or "nan") for name, value in row.items()}
 
 
-def check_people(a: Run, b: Run) -> None:
-    """Raises InputError where two runs are not of the same people: nothing could be paired."""
+def check_pairs(a: Run, b: Run) -> None:
+    """Raises InputError where two runs are not of the same people, or not scored alike: nothing could be paired."""
     if a.people != b.people:
         odd = min(a.people ^ b.people)
         owner, other = (a, b) if odd in a.people else (b, a)
@@ -120,6 +128,9 @@ def check_people(a: Run, b: Run) -> None:
             f"compare: expected the same people in both; found {len(a.people)} and {len(b.people)},"
             f" {odd} in {owner.folder} and not in {other.folder}"
         )
+    scored = [" and ".join(sorted({row.get("conventions", "") for row in run.rows})) for run in (a, b)]
+    if scored[0] != scored[1]:
+        raise InputError(f"compare: expected the same conventions in both; found {scored[0]} and {scored[1]}")
 
 
 def differences(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[Difference]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, metrics, progress, report, scan_io, trained, workdir
+from inr_jax import baselines, data, lpips, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
@@ -28,6 +28,13 @@ class Scoring(NamedTuple):
 PLAIN = Scoring()
 
 
+def scoring_of(conventions: str, lpips_weights: str | Path | None) -> Scoring:
+    """Scoring, with LPIPS where a file of weights is given. Raises InputError if it is none."""
+    if lpips_weights is None:
+        return Scoring(conventions)
+    return Scoring(conventions, {"lpips": lpips.load(lpips_weights, unit_range=conventions == "interp_oct")})
+
+
 class Evaluation(NamedTuple):
     """All that was found: predictions by method, one row per scan, method and kind of place, and one per label too."""
 
@@ -36,6 +43,7 @@ class Evaluation(NamedTuple):
     answers: dict[str, Answers]  # of the model's own methods
     rows: list[Row]
     layers: list[Row]  # empty where labels are no layers of A-scans
+    scoring: Scoring
 
 
 def score_all(
@@ -55,6 +63,7 @@ def score_all(
     for method, prediction in predictions.items():
         for i, (name, person) in enumerate(zip(population.names, population.people, strict=True)):
             facts: Row = {"subject": name, "person": person, "split": split, "method": method, "note": population.note}
+            facts |= {"conventions": scoring.conventions}
             by_label = _layer_rows(population, prediction, i) if layered else []
             timing = {"seconds": seconds[method][i]} if method in seconds else {}
             for row in _scan_rows(population, prediction, i, scoring):
@@ -113,7 +122,7 @@ def assess(
         layered=config.name in report.OCT and population.measured.ndim == 3,
         scoring=scoring,
     )
-    return Evaluation(population, predictions, answers, rows, layers)
+    return Evaluation(population, predictions, answers, rows, layers, scoring)
 
 
 def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
@@ -156,6 +165,8 @@ def evaluate(
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
     print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
     print(report.print_table(table))
+    if scoring.conventions != PLAIN.conventions:
+        print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
     return found
 

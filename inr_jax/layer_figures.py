@@ -79,20 +79,18 @@ def limits_of_agreement(differences: Float[np.ndarray, "n"]) -> tuple[float, flo
 def bland_altman(layers: Mapping[str, Float[np.ndarray, "n 2"]], *, title: str, quantity: str, unit: str) -> Figure:
     """Per layer: predicted - true against their mean, a dot per scan; bias and limits of agreement as lines.
 
-    `layers` has (predicted, true) of every scan. All panels share the scale of differences.
+    `layers` has (predicted, true) of every scan. Each panel has its own scale, 0 in the middle.
     """
     figure, axes = grid(len(layers), aspect=0.72, title=title)
-    changes = {name: pairs[:, 0] - pairs[:, 1] for name, pairs in layers.items()}
-    lines = {name: limits_of_agreement(change) for name, change in changes.items()}
-    shown = np.concatenate([np.append(changes[name], lines[name]) for name in layers])
-    reach = 1.12 * float(np.nanmax(np.abs(shown))) or 1.0
     for axis, (name, pairs) in zip(axes, layers.items(), strict=True):
-        bias, low, high = lines[name]
+        change = pairs[:, 0] - pairs[:, 1]
+        bias, low, high = limits_of_agreement(change)
+        reach = 1.12 * float(np.nanmax(np.abs([*change, low, high]))) or 1.0
         axis.axhline(0, color="#cccccc", linewidth=0.8)
         axis.axhline(bias, color=PALETTE[0], linewidth=1.4)
         for limit in (low, high):
             axis.axhline(limit, color=QUIET, linewidth=1.1, linestyle="--")
-        axis.scatter(pairs.mean(axis=1), changes[name], s=18, color=PALETTE[0], alpha=0.75, linewidths=0)
+        axis.scatter(pairs.mean(axis=1), change, s=18, color=PALETTE[0], alpha=0.75, linewidths=0)
         axis.set_ylim(-reach, reach)
         axis.spines[["top", "right"]].set_visible(False)
         spread = "" if np.isnan(low) else f", {low:+.1f} to {high:+.1f}"

@@ -78,7 +78,7 @@ def _bland_altman(rows: Sequence[Row], method: str, kind: str) -> list[Picture]:
     )
     caption = (
         "One dot is a scan's mean thickness of a layer. Blue line and first number: bias. Dashed lines and the other"
-        " numbers: 95% limits of agreement, bias ± 1.96 standard deviations."
+        " numbers: 95% limits of agreement, bias ± 1.96 standard deviations. Every layer has a scale of its own."
     )
     return [Picture(figures.png(figure), "Agreement of thickness", alt, caption)]
 

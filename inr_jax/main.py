@@ -58,9 +58,10 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     places.check_output(values.output)
-    from inr_jax.evaluate import Scoring, evaluate
+    places.check_files([values.lpips_weights] if values.lpips_weights else [])
+    from inr_jax.evaluate import evaluate, scoring_of
 
-    scoring = Scoring(values.conventions)
+    scoring = scoring_of(values.conventions, values.lpips_weights)
     evaluate(
         values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
     )
@@ -114,7 +115,7 @@ COMMANDS = {
         "score a trained model beside the baselines; write tables, figures, report",
         "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
-        ("workdir", "output", "split", "quick", "conventions"),
+        ("workdir", "output", "split", "quick", "conventions", "lpips_weights"),
         needs=("workdir", "output"),
         changes=("data", "adapt", "fit"),
     ),

@@ -57,7 +57,7 @@ def evaluation_report(
         title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
         lead=f"{len(population.names)} scans of {len(set(population.people))} people ({split} split), each adapted to"
         " its measured places and scored beside what can be done without a model.",
-        facts=_facts(model, population, split),
+        facts=_facts(model, population, split) | _scored_how(found),
         scores={"Scores": table},
         figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
@@ -106,6 +106,16 @@ def _facts(model: Trained, population: Population, split: str) -> dict[str, str]
         "Adaptation": f"{model.config.adapt.steps} learned steps",
         "Time": "of adapting one scan, compilation apart",
     }
+
+
+def _scored_how(found: "inr_jax.evaluate.Evaluation") -> dict[str, str]:
+    """What one must know to set the intensity scores beside others."""
+    scales = metrics.ms_ssim_scales(found.population.measured.shape[-2:])
+    ranges = {
+        "inr_jax": "of the data range 1",
+        "interp_oct": "of each reference slice's data range, as INteRp-OCT does",
+    }
+    return {"PSNR, SSIM": ranges[found.scoring.conventions], "MS-SSIM": f"{scales} of 5 scales: as many as fit"}
 
 
 def _median_scan(found: "inr_jax.evaluate.Evaluation", method: str, kind: str) -> int:

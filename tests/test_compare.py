@@ -13,7 +13,7 @@ from inr_jax.errors import InputError
 PEOPLE = [f"p{i}" for i in range(8)]
 
 
-def evaluation(folder, psnr, method="inr_jax, 5 steps", people=PEOPLE, **more):
+def evaluation(folder, psnr, method="inr_jax, 5 steps", people=PEOPLE, conventions="inr_jax", **more):
     """A folder with a metrics.csv of two eyes a person and two methods; linear has 20 dB throughout."""
     folder.mkdir()
     rows = [
@@ -25,7 +25,7 @@ def evaluation(folder, psnr, method="inr_jax, 5 steps", people=PEOPLE, **more):
             "kind": kind,
             "note": "phantom",
         }
-        | {"psnr": value + (0.5 if eye == "R" else -0.5)}
+        | {"conventions": conventions, "psnr": value + (0.5 if eye == "R" else -0.5)}
         | {metric: values[i] for metric, values in more.items()}
         for name, values in ((method, psnr), ("linear", [20.0] * len(people)))
         for i, (person, value) in enumerate(zip(people, values, strict=True))
@@ -129,6 +129,13 @@ def test_runs_on_different_people_are_refused_in_one_line(tmp_path, capsys):
         f"inr-jax: error: compare: expected the same people in both; found 8 and 8, p7 in {a} and not in {b}"
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_scored_in_other_conventions_are_refused(tmp_path):
+    a = evaluation(tmp_path / "a", [30.0] * 8)
+    b = evaluation(tmp_path / "b", [30.0] * 8, conventions="interp_oct")
+    with pytest.raises(InputError, match="expected the same conventions in both; found inr_jax and interp_oct"):
+        compare.compare(a, b)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "coordinates": {"types"},
     "modulations": {"types"},
     "metrics": {"metrics", "types", "errors"},
+    "lpips": {"errors"},
     "networks": NUMERIC,
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
