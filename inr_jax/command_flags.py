@@ -23,7 +23,7 @@ class Flag(NamedTuple):
 
 FLAGS = {
     "workdir": Flag(flags.DEFINE_string, "folder of the training"),
-    "output": Flag(flags.DEFINE_string, "folder for the results"),
+    "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
@@ -41,6 +41,17 @@ FLAGS = {
         options={"enum_values": ["R", "L"]},
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
+    "conventions": Flag(
+        flags.DEFINE_enum,
+        "how PSNR and SSIM are taken; interp_oct: data range of each reference B-scan, docs/interp_oct.md",
+        "inr_jax",
+        options={"enum_values": ["inr_jax", "interp_oct"]},
+    ),
+    "method": Flag(flags.DEFINE_string, "which method of the evaluations", absent="the model's first"),
+    "against": Flag(flags.DEFINE_string, "which method of the second one", absent="the same"),
+    "lpips_weights": Flag(
+        flags.DEFINE_string, ".npz of AlexNet's and the linear weights, to score LPIPS too", absent="no LPIPS"
+    ),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,40 +10,90 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, metrics, progress, report, scan_io, trained, workdir
+from inr_jax import baselines, data, lpips, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
 
+Row = dict[str, Any]
+
+
+class Scoring(NamedTuple):
+    """How intensities are scored: one of metrics.CONVENTIONS, and further metrics of whole slices by name."""
+
+    conventions: str = "inr_jax"
+    perceptual: Mapping[str, Callable[..., float]] = {}
+
+
+PLAIN = Scoring()
+
+
+def scoring_of(conventions: str, lpips_weights: str | Path | None) -> Scoring:
+    """Scoring, with LPIPS where a file of weights is given. Raises InputError if it is none."""
+    if lpips_weights is None:
+        return Scoring(conventions)
+    return Scoring(conventions, {"lpips": lpips.load(lpips_weights, unit_range=conventions == "interp_oct")})
+
 
 class Evaluation(NamedTuple):
-    """All that was found: predictions by method, and one row per scan, method and kind of place."""
+    """All that was found: predictions by method, one row per scan, method and kind of place, and one per label too."""
 
     population: Population
     predictions: dict[str, Prediction]
     answers: dict[str, Answers]  # of the model's own methods
-    rows: list[dict[str, Any]]
+    rows: list[Row]
+    layers: list[Row]  # empty where labels are no layers of A-scans
+    scoring: Scoring
 
 
 def score_all(
-    population: Population, predictions: dict[str, Prediction], seconds: dict[str, list[float]]
-) -> list[dict[str, Any]]:
-    """Rows of subject, person, method, kind and scores, against the truth where it is known."""
-    rows = []
+    population: Population,
+    predictions: dict[str, Prediction],
+    seconds: dict[str, list[float]],
+    *,
+    split: str,
+    layered: bool,
+    scoring: Scoring = PLAIN,
+) -> tuple[list[Row], list[Row]]:
+    """Rows of subject, person, split, method, kind and scores, against the truth where it is known; and by label.
+
+    layered: labels are layers of A-scans, whose borders and thickness are scored; else there are no rows by label.
+    """
+    rows, layers = [], []
     for method, prediction in predictions.items():
         for i, (name, person) in enumerate(zip(population.names, population.people, strict=True)):
-            scores = metrics.score(
-                None if prediction.intensity is None else prediction.intensity[i],
-                None if prediction.labels is None else prediction.labels[i],
-                *metrics.reference(population, i),
-                population.measured,
-                _scored(population, i),
-                population.classes,
-            )
-            facts = {"subject": name, "person": person, "method": method, "note": population.note}
+            facts: Row = {"subject": name, "person": person, "split": split, "method": method, "note": population.note}
+            facts |= {"conventions": scoring.conventions}
+            by_label = _layer_rows(population, prediction, i) if layered else []
             timing = {"seconds": seconds[method][i]} if method in seconds else {}
-            rows += [facts | row | timing for row in scores]
-    return rows
+            for row in _scan_rows(population, prediction, i, scoring):
+                rows.append(facts | row | metrics.over_layers(by_label, row["kind"]) | timing)
+            layers += [facts | row for row in by_label]
+    return rows, layers
+
+
+def _scan_rows(population: Population, prediction: Prediction, i: int, scoring: Scoring) -> list[Row]:
+    return metrics.score(
+        None if prediction.intensity is None else prediction.intensity[i],
+        None if prediction.labels is None else prediction.labels[i],
+        *metrics.reference(population, i),
+        population.measured,
+        _scored(population, i),
+        population.classes,
+        conventions=scoring.conventions,
+        perceptual=scoring.perceptual,
+    )
+
+
+def _layer_rows(population: Population, prediction: Prediction, i: int) -> list[Row]:
+    return metrics.score_scan_layers(
+        None if prediction.labels is None else prediction.labels[i],
+        metrics.reference(population, i)[1],
+        population.measured,
+        _scored(population, i),
+        population.classes,
+        population.spacing[i].tolist(),
+    )
 
 
 def _scored(population: Population, i: int) -> np.ndarray:
@@ -51,7 +101,9 @@ def _scored(population: Population, i: int) -> np.ndarray:
     return np.ones_like(population.valid[i]) if population.truth is not None else population.valid[i]
 
 
-def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True) -> Evaluation:
+def assess(
+    model: Trained, split: str, *, quick: bool = False, fit: bool = True, scoring: Scoring = PLAIN
+) -> Evaluation:
     """Adapts to every scan of a split, and scores it beside all baselines. quick: tune those on fewer scans."""
     config = model.config.data
     population = data.load(config, split)
@@ -66,8 +118,15 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
         predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
         predictions[f"{name}, field alone"] = Prediction(answer.field, answer.labels, "")
     predictions |= others
-    rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})
-    return Evaluation(population, predictions, answers, rows)
+    rows, layers = score_all(
+        population,
+        predictions,
+        {name: a.seconds for name, a in answers.items()},
+        split=split,
+        layered=config.name in report.OCT and population.measured.ndim == 3,
+        scoring=scoring,
+    )
+    return Evaluation(population, predictions, answers, rows, layers, scoring)
 
 
 def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
@@ -82,19 +141,22 @@ def evaluate(
     quick: bool = False,
     fit: bool = True,
     config: ConfigDict | None = None,
+    scoring: Scoring = PLAIN,
 ) -> Evaluation:
     """Scores the best checkpoint of a training on a split; writes tables, volumes, modulations and report.html.
 
     config: the training's, with other settings of `data`, `adapt` or `fit` (another variant of the phantom).
+    scoring: other conventions of intensity scores, further metrics.
     Raises InputError if there is no training in `folder`, or `output` cannot be written.
     """
     output = Path(output)
     model = trained.restore(folder)
     model = model if config is None else replace(model, config=config)
     scan_io.make_folder(output)
-    found = assess(model, split, quick=quick, fit=fit)
-    report.write_csv(found.rows, output / "metrics.csv")
+    found = assess(model, split, quick=quick, fit=fit, scoring=scoring)
     table = report.summarise(found.rows)
+    _write_tables(output, found.rows, found.layers)
+    report.write_csv(report.summary_rows(table), output / "summary.csv")
     workdir.write_json(output / "summary.json", json.loads(report.to_json(table)))
     first = next(iter(found.answers))
     modulations = [adapted.modulation for adapted in found.answers[first].adapted]
@@ -102,13 +164,21 @@ def evaluate(
     for i, name in enumerate(found.population.names):
         own = output / name
         scan_io.make_folder(own)
-        report.write_csv([row for row in found.rows if row["subject"] == name], own / "metrics.csv")
+        _write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
         write_scan(own, found.population, found.answers[first], model.classes, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
     print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
     print(report.print_table(table))
+    if scoring.conventions != PLAIN.conventions:
+        print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
     return found
+
+
+def _write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:
+    report.write_csv(rows, folder / "metrics.csv")
+    if layers:
+        report.write_csv(layers, folder / "layers.csv")
 
 
 def write_scan(folder: Path, population: Population, answers: Answers, classes: tuple[str, ...], i: int) -> None:

@@ -48,16 +48,16 @@ def bscan_panel(
     extent = (0.0, width * spacing[1], height * spacing[0] * 1000, 0.0)
     drawn = labels or {}
     names = list(dict.fromkeys([*images, *drawn]))
-    figure, axes = _grid(len(names) + (difference is not None), aspect=0.72, title=title)
+    figure, axes = grid(len(names) + (difference is not None), aspect=0.72, title=title)
     low, high = min(i.min() for i in images.values()), max(i.max() for i in images.values())
     for axis, name in zip(axes, names, strict=False):
         axis.imshow(images.get(name, first), cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto")
         if name in drawn:
             _outlines(axis, drawn[name], extent, len(classes))
-        _name_axes(axis, name, across, "depth (µm)")
+        name_axes(axis, name, across, "depth (µm)")
     if difference is not None:
         _difference(figure, axes[len(names)], images[difference[0]] - images[difference[1]], extent)
-        _name_axes(axes[len(names)], " − ".join(difference), across, "depth (µm)")
+        name_axes(axes[len(names)], " − ".join(difference), across, "depth (µm)")
     if drawn:
         _class_legend(figure, classes, drawn)
     return figure
@@ -74,22 +74,17 @@ def image_panel(
     drawn = labels or {}
     first = next(iter(images.values()))
     names = list(dict.fromkeys([*images, *drawn]))
-    figure, axes = _grid(len(names), aspect=first.shape[0] / first.shape[1], title=title)
+    figure, axes = grid(len(names), aspect=first.shape[0] / first.shape[1], title=title)
     extent = (-0.5, first.shape[1] - 0.5, first.shape[0] - 0.5, -0.5)
     for axis, name in zip(axes, names, strict=True):
         image = np.clip(images.get(name, first), 0, 1)
         axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
         if name in drawn:
             _outlines(axis, drawn[name], extent, len(classes))
-        _name_axes(axis, name, "column (pixel)", "row (pixel)")
+        name_axes(axis, name, "column (pixel)", "row (pixel)")
     if drawn:
         _class_legend(figure, classes, drawn)
     return figure
-
-
-def thickness(labels: Int[np.ndarray, "D H W"], chosen: Sequence[int], row_mm: float) -> Float[np.ndarray, "D W"]:
-    """How much of each A-scan bears one of the chosen labels, in um."""
-    return np.isin(labels, chosen).sum(axis=1) * row_mm * 1000.0
 
 
 def en_face_maps(
@@ -104,7 +99,7 @@ def en_face_maps(
     first = next(iter(maps.values()))
     depth, width = first.shape
     extent = (0.0, width * spacing[1], depth * spacing[0], 0.0)
-    figure, axes = _grid(len(maps), aspect=0.85, title=title)
+    figure, axes = grid(len(maps), aspect=0.85, title=title)
     low, high = min(float(np.nanmin(m)) for m in maps.values()), max(float(np.nanmax(m)) for m in maps.values())
     places = (np.flatnonzero(measured) + 0.5) * spacing[0]
     for axis, (name, values) in zip(axes, maps.items(), strict=True):
@@ -119,7 +114,7 @@ def en_face_maps(
             transform=axis.get_yaxis_transform(),
             clip_on=False,
         )
-        _name_axes(axis, name, "A-scan position (mm)", "B-scan position (mm)")
+        name_axes(axis, name, "A-scan position (mm)", "B-scan position (mm)")
     figure.colorbar(shown, ax=axes, label=quantity, shrink=0.9)
     return figure
 
@@ -132,7 +127,7 @@ def curves(
     axis = figure.add_subplot()
     for (name, (x, y)), colour, marker in zip(series.items(), cycle(PALETTE), cycle("os^Dv"), strict=False):
         axis.plot(x, y, color=colour, linewidth=1.6, label=name, markersize=4, marker=marker if len(x) <= 30 else "")
-    _name_axes(axis, title, x_name, y_name)
+    name_axes(axis, title, x_name, y_name)
     axis.grid(axis="y", color="#e3e3e3", linewidth=0.7)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
@@ -171,7 +166,7 @@ def _dot_row(axis: Axes, place: int, values: Float[np.ndarray, "n"], *, oracle: 
     axis.errorbar(values.mean(), place, xerr=spread, fmt="|", color=INK, markersize=13, capsize=3, linewidth=1.2)
 
 
-def _grid(count: int, *, aspect: float, title: str) -> tuple[Figure, list[Axes]]:
+def grid(count: int, *, aspect: float, title: str) -> tuple[Figure, list[Axes]]:
     """A figure of `count` axes in rows of three; a panel is `aspect` times as high as wide."""
     columns = min(count, COLUMNS)
     rows = -(-count // columns)
@@ -183,7 +178,7 @@ def _grid(count: int, *, aspect: float, title: str) -> tuple[Figure, list[Axes]]
     return figure, axes[:count]
 
 
-def _name_axes(axis: Axes, title: str, x_name: str, y_name: str) -> None:
+def name_axes(axis: Axes, title: str, x_name: str, y_name: str) -> None:
     axis.set_title(title, fontsize=10, color=INK)
     axis.set_xlabel(x_name, fontsize=9, color=INK)
     axis.set_ylabel(y_name, fontsize=9, color=INK)

@@ -23,7 +23,7 @@ class Command(NamedTuple):
     flags: tuple[str, ...]
     needs: tuple[str, ...] = ()  # of the flags
     defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
-    takes_scans: bool = False
+    takes_scans: bool = False  # or other places, beside the flags
     takes_config: bool = False
     changes: tuple[str, ...] = ()  # parts of the training's config that may be changed
 
@@ -68,9 +68,24 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     places.check_output(values.output)
-    from inr_jax.evaluate import evaluate
+    places.check_files([values.lpips_weights] if values.lpips_weights else [])
+    from inr_jax.evaluate import evaluate, scoring_of
 
-    evaluate(values.workdir, values.output, split=values.split, quick=values.quick, config=values.config)
+    scoring = scoring_of(values.conventions, values.lpips_weights)
+    evaluate(
+        values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
+    )
+
+
+def _compare(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 2:
+        raise InputError(f"compare: expected two folders of inr-jax evaluate; found {len(rest)}")
+    if values.output is not None:
+        places.check_output(values.output)
+    from inr_jax.compare import compare
+
+    first, second = rest
+    compare(first, second, values.output, method=values.method, against=values.against)
 
 
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -119,9 +134,17 @@ COMMANDS = {
         "score a trained model beside the baselines; write tables, figures, report",
         "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
-        ("workdir", "output", "split", "quick"),
+        ("workdir", "output", "split", "quick", "conventions", "lpips_weights"),
         needs=("workdir", "output"),
         changes=("data", "adapt", "fit"),
+    ),
+    "compare": Command(
+        _compare,
+        "compare two evaluations of the same people: differences, intervals, paired tests",
+        "W1 W2 [--output=FOLDER]",
+        "inr-jax compare runs/slo/test runs/no_slo/test --output=runs/slo_or_not",
+        ("output", "method", "against"),
+        takes_scans=True,
     ),
     "demo": Command(
         _demo,

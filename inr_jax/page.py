@@ -52,6 +52,28 @@ class Picture(NamedTuple):
     caption: str
 
 
+class TextTable(NamedTuple):
+    """A table whose cells are written already; the first column names the rows."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def all_scores(table: Table) -> TextTable:
+    """Every metric of every method and kind, with its interval."""
+    shown = tables.found_metrics(table)
+    people = max(summary.people for line in table for summary in line.scores.values())
+    rows = [
+        (f"{line.method}, {line.kind}", *(tables.interval_text(line.scores[metric], metric) for metric in shown))
+        for line in table
+    ]
+    caption = (
+        f"Mean [95% bootstrap interval] over {people} people{tables.noted(table)}, a person's eyes averaged first."
+    )
+    return TextTable(caption, ("Method, places", *(METRICS[metric].title for metric in shown)), rows)
+
+
 def save_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
     """Each picture of a report as a file of its own, named by its title: for papers and slides."""
     make_folder(folder)
@@ -69,8 +91,12 @@ def write_report(
     scores: Mapping[str, Table],
     figures: Sequence[Picture],
     notes: Mapping[str, str] | None = None,
+    more: Mapping[str, TextTable] | None = None,
 ) -> None:
-    """Writes the page, complete or not at all: `scores` by their heading, then figures, then notes on the methods."""
+    """Writes the page, complete or not at all.
+
+    `scores` by their heading, then figures, then `more` tables by theirs, then notes on the methods.
+    """
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
@@ -79,6 +105,7 @@ def write_report(
             _definitions(facts),
             *(f"<h2>{escape(name)}</h2>\n{_score_table(table)}" for name, table in scores.items()),
             *map(_figure, figures),
+            *(f"<h2>{escape(name)}</h2>\n{_text_table(table)}" for name, table in (more or {}).items()),
             f"<h2>Methods</h2>\n{_definitions(notes)}" if notes else "",
         ]
     )
@@ -155,6 +182,18 @@ def _score_table(table: Table) -> str:
     return (
         f'<div class="scroll"><table>\n<caption>{caption}</caption>\n'
         f'<thead><tr><td></td>{groups}</tr>\n<tr><th scope="col">Method</th>{heads}</tr></thead>\n'
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div>"
+    )
+
+
+def _text_table(table: TextTable) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
+    rows = [
+        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in rest)}</tr>'
+        for first, *rest in table.rows
+    ]
+    return (
+        f'<div class="scroll"><table>\n<caption>{escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div>"
     )
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import figures
-from inr_jax.page import Picture, save_pictures, write_report
+from inr_jax import figures, layer_report, metrics
+from inr_jax.page import Picture, all_scores, save_pictures, write_report
 from inr_jax.scan import Scan
-from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, to_json, write_csv
+from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, summary_rows, to_json, write_csv
 from inr_jax.trained import Trained
 from inr_jax.types import Population
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import inr_jax.evaluate
     import inr_jax.new_scan
 
-__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "to_json", "write_csv"]
+__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "summary_rows", "to_json", "write_csv"]
 
 OCT = ("phantom_oct", "interp_oct")
 PREDICTED = ("interpolated", "all")  # the kinds that tell how well what was not measured is predicted
@@ -45,6 +45,11 @@ def evaluation_report(
     pictures = [_score_dots(found, own, kind), show(found, own, example)]
     if population.measured.ndim == 3 and population.labels is not None and model.config.data.name in OCT:
         pictures.append(_thickness_maps(found, own[0], example))
+    more = {"All scores": all_scores(table)}
+    if found.layers:
+        atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
+        pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
+        more["Layers"] = layer_report.layer_table(found.layers, own[0], population.note)
     pictures += _training_curve(log)
     save_pictures(path.parent / "figures", pictures)
     write_report(
@@ -52,10 +57,11 @@ def evaluation_report(
         title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
         lead=f"{len(population.names)} scans of {len(set(population.people))} people ({split} split), each adapted to"
         " its measured places and scored beside what can be done without a model.",
-        facts=_facts(model, population, split),
+        facts=_facts(model, population, split) | _scored_how(found),
         scores={"Scores": table},
         figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
+        more=more,
     )
 
 
@@ -100,6 +106,16 @@ def _facts(model: Trained, population: Population, split: str) -> dict[str, str]
         "Adaptation": f"{model.config.adapt.steps} learned steps",
         "Time": "of adapting one scan, compilation apart",
     }
+
+
+def _scored_how(found: "inr_jax.evaluate.Evaluation") -> dict[str, str]:
+    """What one must know to set the intensity scores beside others."""
+    scales = metrics.ms_ssim_scales(found.population.measured.shape[-2:])
+    ranges = {
+        "inr_jax": "of the data range 1",
+        "interp_oct": "of each reference slice's data range, as INteRp-OCT does",
+    }
+    return {"PSNR, SSIM": ranges[found.scoring.conventions], "MS-SSIM": f"{scales} of 5 scales: as many as fit"}
 
 
 def _median_scan(found: "inr_jax.evaluate.Evaluation", method: str, kind: str) -> int:
@@ -200,7 +216,7 @@ def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> P
         labels["mean atlas"] = atlas.labels[i]
     retina, row = range(1, len(population.classes)), float(population.spacing[i, 1])
     figure = figures.en_face_maps(
-        {name: figures.thickness(value, retina, row) for name, value in labels.items()},
+        {name: metrics.thickness(value, retina, row) for name, value in labels.items()},
         spacing=(float(population.spacing[i, 0]), float(population.spacing[i, 2])),
         measured=np.asarray(population.measured.all(axis=(1, 2))),
         title=f"{population.names[i]}: thickness of all labelled layers",
@@ -272,7 +288,7 @@ def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
 
 def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
     figure = figures.en_face_maps(
-        {"model": figures.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
+        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
         spacing=(_step(scan, index), scan.spacing[2]),
         measured=np.isclose(index, np.rint(index)),
         title=f"{scan.name}: thickness of all labelled layers",

@@ -71,6 +71,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "prepare": {"config"},
         "adapt": both,
         "evaluate": both,
+        "compare": set(),
         "demo": set(),
         "doctor": set(),
     }

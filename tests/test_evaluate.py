@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
-from synthetic import image_population
+from synthetic import image_population, layered_population
 
 from configs import default
-from inr_jax import data, evaluate, preprocessing
+from inr_jax import command_flags, data, evaluate, metrics, preprocessing
+from inr_jax.baselines import Prediction
+from inr_jax.errors import InputError
 from inr_jax.phantom import make_eye
 from inr_jax.preprocessing import frame, prepare, stack
 from inr_jax.scan import Scan
@@ -72,3 +74,39 @@ def test_an_image_is_written_the_way_round_it_was(tmp_path, mirrored):
     image, labels = (sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files)
     np.testing.assert_allclose(image / 255, population.intensity[0][:, order], atol=0.003)
     np.testing.assert_array_equal(labels, 255 * population.labels[0][:, order])
+
+
+def shifted(population) -> Prediction:
+    """The truth, labels one row too deep."""
+    return Prediction(population.truth, np.roll(population.truth_labels, 1, axis=2), "")
+
+
+def test_every_scan_method_kind_and_label_has_its_row_and_the_means_of_labels_stand_with_the_scan():
+    eyes = layered_population()
+    predictions = {"ours": shifted(eyes), "linear": Prediction(eyes.intensity, None, "")}
+    rows, layers = evaluate.score_all(eyes, predictions, {"ours": [1.0] * 4}, split="test", layered=True)
+    assert len(rows) == 2 * 4 * 2
+    assert len(layers) == 4 * 2 * 3  # of the method that predicts labels
+    assert {(row["split"], row["person"]) for row in rows + layers} == {("test", "p0"), ("test", "p1")}
+    ours, linear = rows[0], rows[8]
+    own = [row for row in layers if (row["subject"], row["kind"]) == (ours["subject"], ours["kind"])]
+    assert ours["hd_px"] == pytest.approx(np.mean([row["hd_px"] for row in own]))
+    assert 0 < ours["assd_px"] <= 1
+    assert "assd_px" not in linear
+    assert linear["gmsd"] > ours["gmsd"] == 0
+
+
+def test_labels_that_are_no_layers_have_no_borders():
+    eyes = layered_population(people=1, eyes=1)
+    rows, layers = evaluate.score_all(eyes, {"ours": shifted(eyes)}, {}, split="test", layered=False)
+    assert layers == []
+    assert not {"assd_px", "thickness_mae_um"} & set(rows[0])
+
+
+def test_the_flag_offers_the_conventions_that_there_are_and_others_are_refused():
+    assert tuple(command_flags.FLAGS["conventions"].options["enum_values"]) == metrics.CONVENTIONS
+    eyes = layered_population(people=1, eyes=1, shape=(3, 20, 16))
+    with pytest.raises(InputError, match="conventions: expected one of inr_jax, interp_oct; found theirs"):
+        evaluate.score_all(
+            eyes, {"a": shifted(eyes)}, {}, split="test", layered=False, scoring=evaluate.Scoring("theirs")
+        )

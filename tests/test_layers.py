@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "losses": {"types"},
     "coordinates": {"types"},
     "modulations": {"types"},
-    "metrics": {"types", "errors"},
+    "metrics": {"metrics", "types", "errors"},
+    "lpips": {"errors"},
     "networks": NUMERIC,
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
@@ -62,9 +63,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
     **dict.fromkeys(
-        ("prepare", "recipe", "render", "train", "trained", "new_scan", "evaluate", "demo", "doctor"), FACE
+        ("prepare", "recipe", "render", "train", "trained", "new_scan", "evaluate", "compare", "demo", "doctor"), FACE
     ),
-    **dict.fromkeys(("figures", "tables", "page", "report"), FACE),
+    **dict.fromkeys(("figures", "layer_figures", "tables", "page", "report", "layer_report"), FACE),
     "__init__": FACE,
     "main": FACE,
     "__main__": {"main"},

@@ -1,0 +1,217 @@
+"""`inr-jax compare`: two evaluations of the same people, paired by person."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import wilcoxon
+
+from inr_jax.errors import InputError
+from inr_jax.page import TextTable, write_report
+from inr_jax.scan_io import make_folder, replacing
+from inr_jax.tables import METRICS, mean_interval, per_person, write_csv
+
+FACTS = (
+    "subject",
+    "person",
+    "split",
+    "method",
+    "kind",
+    "note",
+    "conventions",
+)  # columns of words; all others are numbers
+NEEDED = ("person", "method", "kind")
+ARROWS = {"larger": "↑", "smaller": "↓", "nearer 0": "→0"}
+HEADER = ("", "people", "first", "second", "second - first [95%]", "p")
+EXPLANATION = (
+    "Means over people{noted}, a person's eyes averaged first; 95% interval of the mean difference by bootstrap over"
+    " people; p: Wilcoxon's signed-rank test, two-sided, not corrected for the number of rows."
+    " ↑ larger is better, ↓ smaller, →0 nearer 0."
+)
+
+
+class Run(NamedTuple):
+    """One method of an evaluation."""
+
+    folder: Path
+    method: str
+    rows: list[dict[str, Any]]
+
+    @property
+    def people(self) -> set[str]:
+        return {row["person"] for row in self.rows}
+
+    @property
+    def name(self) -> str:
+        notes = dict.fromkeys(row.get(fact, "") for fact in ("split", "note") for row in self.rows)
+        return f"{self.folder}: {', '.join([self.method, *filter(None, notes)])}"
+
+
+class Difference(NamedTuple):
+    """A metric on one kind of places, paired by person; nan where undefined."""
+
+    kind: str
+    metric: str
+    people: int  # of whom both runs have a finite score
+    first: float  # means
+    second: float
+    difference: float  # the mean of second - first
+    low: float  # the 95% bootstrap interval of that mean
+    high: float
+    p: float
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    output: str | Path | None = None,
+    *,
+    method: str | None = None,
+    against: str | None = None,
+) -> list[Difference]:
+    """Compares two folders of `inr-jax evaluate`; prints a table, writes comparison.csv, .json and .html into `output`.
+
+    method: of both runs; against: of the second, where it is another (a baseline, say). By default the model's own
+    first method of each. Raises InputError where a folder has no evaluation or no such method, or people differ.
+    """
+    a = read_run(Path(first), method)
+    b = read_run(Path(second), method if against is None else against)
+    check_pairs(a, b)
+    found = differences(a.rows, b.rows)
+    print(print_comparison(a, b, found))
+    if output is not None:
+        write_comparison(Path(output), a, b, found)
+        print(f"report: {Path(output) / 'comparison.html'}")
+    return found
+
+
+def read_run(folder: Path, method: str | None) -> Run:
+    """A method's rows of an evaluation's metrics.csv, its first method by default; empty cells are nan.
+
+    Raises InputError where there is no such file, it is none of an evaluation, or it lacks the method.
+    """
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        raise InputError(f"{folder}: expected a folder of inr-jax evaluate (metrics.csv); found none")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [_numbers(row) for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table of inr-jax evaluate; found {str(error).splitlines()[0]}") from error
+    if not rows or any(not row.get(name) for row in rows for name in NEEDED):
+        raise InputError(f"{path}: expected rows with {', '.join(NEEDED)}; found {'none' if not rows else 'others'}")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    chosen = methods[0] if method is None else method
+    if chosen not in methods:
+        raise InputError(f"{path}: expected one of the methods {'; '.join(methods)}; found {chosen}")
+    return Run(folder, chosen, [row for row in rows if row["method"] == chosen])
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError where a number is none, or a row is longer or shorter than the header."""
+    if None in row or None in row.values():
+        raise ValueError("a row of another length than the header")
+    return {name: value if name in FACTS else float(value or "nan") for name, value in row.items()}
+
+
+def check_pairs(a: Run, b: Run) -> None:
+    """Raises InputError where two runs are not of the same people, or not scored alike: nothing could be paired."""
+    if a.people != b.people:
+        odd = min(a.people ^ b.people)
+        owner, other = (a, b) if odd in a.people else (b, a)
+        raise InputError(
+            f"compare: expected the same people in both; found {len(a.people)} and {len(b.people)},"
+            f" {odd} in {owner.folder} and not in {other.folder}"
+        )
+    scored = [" and ".join(sorted({row.get("conventions", "") for row in run.rows})) for run in (a, b)]
+    if scored[0] != scored[1]:
+        raise InputError(f"compare: expected the same conventions in both; found {scored[0]} and {scored[1]}")
+
+
+def differences(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[Difference]:
+    """One per kind and metric that both have, in the order of the first's kinds and of METRICS."""
+    out = []
+    for kind in dict.fromkeys(row["kind"] for row in first):
+        a, b = ([row for row in rows if row["kind"] == kind] for rows in (first, second))
+        for metric in METRICS:
+            x, y = per_person(a, metric), per_person(b, metric)
+            pairs = [(x[person], y[person]) for person in x if person in y]
+            finite = [pair for pair in pairs if np.isfinite(pair).all()]
+            if finite:
+                out.append(_difference(kind, metric, np.array(finite)))
+    return out
+
+
+def _difference(kind: str, metric: str, pairs: Float[np.ndarray, "people 2"]) -> Difference:
+    change = pairs[:, 1] - pairs[:, 0]
+    means = (float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), float(change.mean()))
+    return Difference(kind, metric, len(pairs), *means, *mean_interval(change), paired_p(change))
+
+
+def paired_p(change: Float[np.ndarray, "people"]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test that changes are symmetric about 0; 1 where none is a change.
+
+    Without normality, but blind with few people: below six no p is under 0.05. Wilcoxon, Biometrics Bull. 1 (1945) 80.
+    """
+    return float(wilcoxon(change).pvalue) if np.any(change) else 1.0
+
+
+def _cells(d: Difference) -> tuple[str, ...]:
+    """A row of HEADER."""
+    metric = METRICS[d.metric]
+    digits = metric.digits
+    interval = "" if math.isnan(d.low) else f" [{d.low:+.{digits}f}, {d.high:+.{digits}f}]"
+    return (
+        f"{metric.title} {ARROWS[metric.better]}",
+        str(d.people),
+        f"{d.first:.{digits}f}",
+        f"{d.second:.{digits}f}",
+        f"{d.difference:+.{digits}f}{interval}",
+        "<0.001" if d.p < 0.001 else f"{d.p:.3f}",
+    )
+
+
+def _explanation(a: Run, b: Run) -> str:
+    """What stands under a table, the notes on its data included: a table that is copied says what it is of."""
+    notes = dict.fromkeys(row.get("note", "") for run in (a, b) for row in run.rows)
+    return EXPLANATION.format(noted="".join(f" ({note})" for note in notes if note))
+
+
+def print_comparison(a: Run, b: Run, found: Sequence[Difference]) -> str:
+    """A block of aligned columns per kind."""
+    blocks = [f"first:  {a.name}\nsecond: {b.name}"]
+    for kind in dict.fromkeys(d.kind for d in found):
+        rows = [(kind, *HEADER[1:]), *(_cells(d) for d in found if d.kind == kind)]
+        widths = [max(len(row[i]) for row in rows) + 2 for i in range(len(HEADER))]
+        lines = [
+            row[0].ljust(widths[0]) + "".join(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
+            for row in rows
+        ]
+        blocks.append("\n".join([lines[0], "-" * len(lines[0]), *lines[1:]]))
+    return "\n\n".join([*blocks, _explanation(a, b)])
+
+
+def write_comparison(output: Path, a: Run, b: Run, found: Sequence[Difference]) -> None:
+    """comparison.csv, comparison.json and comparison.html, each complete or not at all."""
+    make_folder(output)
+    rows = [d._asdict() for d in found]
+    write_csv(rows, output / "comparison.csv")
+    runs = {name: {"folder": str(run.folder), "method": run.method} for name, run in (("first", a), ("second", b))}
+    clean = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
+    with replacing(output / "comparison.json") as temporary:
+        temporary.write_text(json.dumps(runs | {"rows": clean}, indent=1, allow_nan=False), encoding="utf-8")
+    kinds, said = dict.fromkeys(d.kind for d in found), _explanation(a, b)
+    write_report(
+        output / "comparison.html",
+        title="Two evaluations compared",
+        lead=f"{len(a.people)} people, paired: the second minus the first.",
+        facts={"First": a.name, "Second": b.name},
+        scores={},
+        figures=[],
+        more={kind: TextTable(said, HEADER, [_cells(d) for d in found if d.kind == kind]) for kind in kinds},
+    )

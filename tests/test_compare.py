@@ -1,0 +1,170 @@
+"""Two evaluations are compared person by person, and only if they are of the same people."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from inr_jax import compare, main, tables
+from inr_jax.errors import InputError
+
+PEOPLE = [f"p{i}" for i in range(8)]
+
+
+def evaluation(folder, psnr, method="inr_jax, 5 steps", people=PEOPLE, conventions="inr_jax", **more):
+    """A folder with a metrics.csv of two eyes a person and two methods; linear has 20 dB throughout."""
+    folder.mkdir()
+    rows = [
+        {
+            "subject": f"{person}-{eye}",
+            "person": person,
+            "split": "test",
+            "method": name,
+            "kind": kind,
+            "note": "phantom",
+        }
+        | {"conventions": conventions, "psnr": value + (0.5 if eye == "R" else -0.5)}
+        | {metric: values[i] for metric, values in more.items()}
+        for name, values in ((method, psnr), ("linear", [20.0] * len(people)))
+        for i, (person, value) in enumerate(zip(people, values, strict=True))
+        for eye in "RL"
+        for kind in ("fitted", "interpolated")
+    ]
+    tables.write_csv(rows, folder / "metrics.csv")
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    random = np.random.default_rng(0)
+    first = random.normal(30, 2, 8)
+    second = first + random.normal(0.5, 0.3, 8)
+    return (
+        evaluation(tmp_path / "a", first, dice=np.linspace(0.8, 0.9, 8)),
+        evaluation(tmp_path / "b", second, method="inr_jax, fit", dice=np.linspace(0.8, 0.9, 8)),
+        second - first,
+    )
+
+
+def test_a_difference_is_the_mean_over_people_of_second_minus_first_with_its_interval_and_p(two):
+    a, b, change = two
+    found = {(d.kind, d.metric): d for d in compare.compare(a, b)}
+    psnr = found["interpolated", "psnr"]
+    assert psnr.people == 8  # not 16 eyes
+    assert psnr.difference == pytest.approx(change.mean())
+    assert psnr.second - psnr.first == pytest.approx(psnr.difference)
+    assert psnr.low < psnr.difference < psnr.high
+    assert psnr.p == pytest.approx(wilcoxon(change).pvalue)
+    assert set(found) == {(kind, metric) for kind in ("fitted", "interpolated") for metric in ("psnr", "dice")}
+
+
+def test_pairing_sees_a_small_steady_gain_under_a_large_spread_of_people(tmp_path):
+    first = np.linspace(20, 40, 8)
+    gain = 0.1 + 0.01 * np.arange(8)
+    (d, *_) = compare.compare(evaluation(tmp_path / "a", first), evaluation(tmp_path / "b", first + gain))
+    assert d.p == pytest.approx(2 / 2**8)  # all eight signs alike
+    assert d.low > 0
+
+
+def test_what_did_not_change_has_difference_0_and_p_1(two):
+    a, _, _ = two
+    for d in compare.compare(a, a):
+        assert (d.difference, d.low, d.high, d.p) == (0, 0, 0, 1)
+
+
+def test_a_method_can_be_compared_with_a_baseline_of_the_same_evaluation(two, capsys):
+    a, _, _ = two
+    psnr = compare.compare(a, a, method="inr_jax, 5 steps", against="linear")[0]
+    assert psnr.second == pytest.approx(20)
+    assert psnr.difference < -5
+    assert f"second: {a}: linear, test, phantom" in capsys.readouterr().out
+
+
+def test_a_person_without_a_score_in_one_run_is_left_out_of_that_metric(tmp_path):
+    scores = np.linspace(0.5, 0.9, 8)
+    missing = scores + 0.1
+    missing[0] = np.nan
+    a = evaluation(tmp_path / "a", [30.0] * 8, dice=scores)
+    b = evaluation(tmp_path / "b", [np.inf] * 8, dice=missing)
+    (dice, _) = compare.compare(a, b)  # PSNR of exact matches has no difference
+    assert (dice.metric, dice.people) == ("dice", 7)
+    assert dice.first == pytest.approx(scores[1:].mean())
+    assert dice.difference == pytest.approx(0.1)
+
+
+def test_csv_json_and_html_say_what_is_printed(two, tmp_path, capsys):
+    a, b, _ = two
+    found = compare.compare(a, b, tmp_path / "out")
+    printed = capsys.readouterr().out
+    with (tmp_path / "out" / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        assert [float(row["difference"]) for row in csv.DictReader(file)] == [d.difference for d in found]
+    saved = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert saved["second"] == {"folder": str(b), "method": "inr_jax, fit"}
+    assert [row["p"] for row in saved["rows"]] == [d.p for d in found]
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    for cell in compare._cells(found[0]):
+        assert cell in printed
+        assert f">{cell}<" in page
+    said = "Means over people (phantom), a person"
+    assert said in printed
+    assert page.count(said) == 2  # with each table
+
+
+def test_columns_of_the_printed_comparison_line_up(two, capsys):
+    compare.compare(*two[:2])
+    blocks = capsys.readouterr().out.split("\n\n")[1:-1]
+    assert len(blocks) == 2
+    assert all(len({len(line) for line in block.splitlines()}) == 1 for block in blocks)
+
+
+def test_runs_on_different_people_are_refused_in_one_line(tmp_path, capsys):
+    a = evaluation(tmp_path / "a", [30.0] * 8)
+    b = evaluation(tmp_path / "b", [30.0] * 8, people=[*PEOPLE[:-1], "q9"])
+    assert main.main(["compare", str(a), str(b), f"--output={tmp_path / 'out'}"]) == 2
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert said.splitlines() == [
+        f"inr-jax: error: compare: expected the same people in both; found 8 and 8, p7 in {a} and not in {b}"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_scored_in_other_conventions_are_refused(tmp_path):
+    a = evaluation(tmp_path / "a", [30.0] * 8)
+    b = evaluation(tmp_path / "b", [30.0] * 8, conventions="interp_oct")
+    with pytest.raises(InputError, match="expected the same conventions in both; found inr_jax and interp_oct"):
+        compare.compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, r"expected a folder of inr-jax evaluate \(metrics.csv\); found none"),
+        (b"", "expected rows with person, method, kind; found none"),
+        (b"a,b\n1,2\n", "expected rows with person, method, kind; found others"),
+        (b"person,method,kind,psnr\np,m,k,high\n", "could not convert string to float: 'high'"),
+        (b"person,method,kind,psnr\np,m\n", "a row of another length than the header"),
+        (b"person,method,kind,psnr\np,m,k,1,2\n", "a row of another length than the header"),
+        (b"\xff\xfe\x00", "expected a table of inr-jax evaluate"),
+    ],
+)
+def test_what_is_no_evaluation_is_refused_in_one_line(tmp_path, content, found):
+    if content is not None:
+        (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(InputError, match=found) as error:
+        compare.read_run(tmp_path, None)
+    assert "\n" not in str(error.value)
+
+
+def test_a_method_that_is_not_there_is_refused_with_those_that_are(two):
+    with pytest.raises(InputError, match="expected one of the methods inr_jax, 5 steps; linear; found cubic"):
+        compare.compare(two[0], two[0], method="cubic")
+
+
+def test_the_command_takes_exactly_two_folders(two, capsys):
+    assert main.main(["compare", str(two[0])]) == 2
+    assert "compare: expected two folders of inr-jax evaluate; found 1" in capsys.readouterr().err
+    assert main.main(["compare", str(two[0]), str(two[1]), "--against=linear"]) == 0
+    assert "linear, test, phantom" in capsys.readouterr().out
