@@ -126,3 +126,19 @@ def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
     assert f"{tmp_path / 'out' / 'eye'}" in said.error
     assert "cannot be written" in said.error
     assert tree(tmp_path) == {"eye.npz", "out"}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_disk_that_fills_up_is_one_line_and_no_half_written_file(command, toy_model, tmp_path, capfd):
+    output = tmp_path / "out"
+    flags = [f"--workdir={toy_model}", f"--output={output}"] if command == "evaluate" else [TOY, f"--workdir={output}"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        code = main([command, *flags])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    *_, last = capfd.readouterr().err.splitlines()
+    assert code == 2
+    assert re.match(rf"inr-jax: error: {output}.*(cannot be written|expected a writable place)", last)
+    assert not [name for name in tree(output) if (name.startswith(".") and name != ".lock") or "tmp" in name]
