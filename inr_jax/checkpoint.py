@@ -64,20 +64,22 @@ def save(workdir: Path, state: Params, *, step: int, validation: float, keep: in
 
 
 @contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """Orbax raises in the caller what failed in its threads, which would print pages about it before."""
+def _quietly() -> Iterator[None]:
+    """Orbax raises in the caller what failed in its threads; it and the threads would print pages about it before."""
     hook, threading.excepthook = threading.excepthook, lambda _: None
+    logger = logging.getLogger("absl")
+    logger.disabled, before = True, logger.disabled
     try:
         yield
     finally:
-        threading.excepthook = hook
+        threading.excepthook, logger.disabled = hook, before
 
 
 def _write(place: Path, state: Params, validation: float) -> None:
     """Arrays, then the seal. Raises InputError where there is no room, and leaves nothing of it."""
     before = set(place.parent.glob("*"))
     try:
-        with _quiet_threads():
+        with _quietly():
             ocp.save(place, state)
         seal = {"validation": validation, "structure": structure(state), "files": _digests(place)}
         temporary = place / f".{SEAL}"
