@@ -64,7 +64,7 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
     predictions: dict[str, Prediction] = {}
     for name, answer in answers.items():
         predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
-        predictions[f"{name}, field alone"] = Prediction(answer.field, answer.labels, "")
+        predictions[f"{name}, field alone"] = Prediction(answer.field, None, "")
     predictions |= others
     rows = score_all(population, predictions, {name: a.seconds for name, a in answers.items()})
     return Evaluation(population, predictions, answers, rows)
