@@ -1,7 +1,6 @@
 """`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,6 @@ def assess(model: Trained, split: str, *, quick: bool = False, fit: bool = True)
     answers = {
         name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
     }
-    print("baselines: tuning the denoisers on validation scans", file=sys.stderr)
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions: dict[str, Prediction] = {}
     for name, answer in answers.items():
@@ -105,7 +103,8 @@ def evaluate(
         report.write_csv([row for row in found.rows if row["subject"] == name], own / "metrics.csv")
         write_scan(own, found.population, found.answers[first], model.classes, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
-    print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
+    note = f" ({found.population.note})" if found.population.note else ""
+    print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
     print(report.print_table(table))
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
     return found

@@ -89,14 +89,17 @@ def _noted(note: str) -> str:
     return f" ({note})" if note else ""
 
 
+def scored_against(population: Population) -> str:
+    return "noise-free, motion-free anatomy" if population.truth is not None else "the measured intensities"
+
+
 def _facts(model: Trained, population: Population, split: str) -> dict[str, str]:
     spacing = " x ".join(f"{s * 1000:.4g}" for s in population.spacing.mean(axis=0))
-    truth = "noise-free and motion-free truth" if population.truth is not None else "the measured intensities"
     return {
         "Data": f"{model.config.data.name}, {split} split{_noted(population.note)}",
         "Grid": " x ".join(map(str, population.measured.shape)) + f" at {spacing} µm",
         "Measured": f"{population.measured.mean():.0%} of the places",
-        "Scored against": truth,
+        "Scored against": scored_against(population),
         "Adaptation": f"{model.config.adapt.steps} learned steps",
         "Time": "of adapting one scan, compilation apart",
     }

@@ -155,6 +155,14 @@ def manifest(config: ConfigDict, train: Population, validation: Population) -> d
     }
 
 
+def with_history(workdir: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run, with those of the runs that it goes on with under `before`, oldest first."""
+    if not (workdir / MANIFEST).is_file():
+        return manifest | {"before": []}
+    last = read_json(workdir / MANIFEST)
+    return manifest | {"before": [*last.pop("before", []), last]}
+
+
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """One JSON line at the end of a log."""
     with path.open("a") as file:

@@ -43,7 +43,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "phantom": {"phantom", "errors"},
     "registration": {"scan", "errors"},
     "preprocessing": PREPARE,
-    **dict.fromkeys(("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising"}),
+    **dict.fromkeys(
+        ("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising", "progress"}
+    ),
     "progress": set(),
     "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
     "checkpoint": {"types", "errors"},

@@ -206,6 +206,8 @@ def test_a_training_leaves_its_config_a_manifest_and_logs(whole):
     assert manifest["data"]["train"] != manifest["data"]["validation"]
     assert manifest["seed"] == 0
     assert manifest["versions"]["jax"] == jax.__version__
+    assert manifest["git"] == workdir.git_state()
+    assert manifest["before"] == []
     assert all({"loss", "mse", "psnr", "gradient_norm", "seconds_per_step"} <= set(r) for r in records(whole)
                if "validation_psnr" not in r)  # fmt: skip
     values = [value for event in events(whole) for value in event.summary.value]
@@ -277,7 +279,9 @@ def test_other_data_is_refused_by_its_fingerprint_and_allowed_when_told(whole, t
     with pytest.raises(InputError, match="other validation data"):
         train(get_config(), folder)
     train(get_config(), folder, allow_config_change=True)
-    assert workdir.read_json(folder / workdir.MANIFEST)["data"] == seen
+    resumed = workdir.read_json(folder / workdir.MANIFEST)
+    assert resumed["data"] == seen
+    assert [run["data"] for run in resumed["before"]] == [other]
 
 
 def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(whole, tmp_path):
