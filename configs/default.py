@@ -113,7 +113,7 @@ def train() -> ConfigDict:
                 subjects=8,  # per step
                 points=1024,  # targets per subject
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
-                skip_above=100.0,  # a step whose whole gradient is longer, or not finite, is left out
+                skip_above=1e6,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
                 rates=dict(field=5e-4, table=1e-2),
             ),

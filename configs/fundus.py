@@ -1,6 +1,8 @@
 """Fundus photographs: adapt on every fourth pixel of each axis, answer all of them, with vessels.
 
 inr-jax train --config=configs/fundus.py --workdir=runs/fundus --config.data.path=FOLDER
+
+About 4 minutes on two cores; unmeasured pixels of test children 30.8 dB (bicubic 31.5: docs/results.md).
 """
 
 from configs import default

@@ -1,6 +1,8 @@
 """OCT: learn a population of phantom eyes, adapt to a new eye in five steps.
 
 inr-jax train --config=configs/oct.py --workdir=runs/oct
+
+About 25 minutes on two cores; interpolated B-scans of test eyes 26.8 dB, Dice .89 after five steps (docs/results.md).
 """
 
 from configs import default

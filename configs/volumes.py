@@ -1,6 +1,8 @@
 """Volumes: patches of slabs of one CT (within one subject), adapted on every second slice.
 
 inr-jax train --config=configs/volumes.py --workdir=runs/volumes --config.data.path=FILE_OR_FOLDER
+
+About 7 minutes on two cores; slices between measured ones 31.4 dB (linear 33.0: docs/results.md).
 """
 
 from configs import default

@@ -10,6 +10,9 @@ import json
 import logging
 import os
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,23 +49,47 @@ def _digests(place: Path) -> dict[str, str]:
 def save(workdir: Path, state: Params, *, step: int, validation: float, keep: int = 3) -> None:
     """Writes the state of a step, complete or not at all; keeps the `keep` newest and the best.
 
-    validation: PSNR in dB, what `best` means.
+    validation: PSNR in dB, what `best` means. Raises InputError where it cannot be written.
     """
     for path in (workdir / FOLDER).glob("*"):
         # What a killed run left half-written, and what was written before the run that saves now was resumed from an
         # older checkpoint because that one is damaged.
         if not path.name.isdigit() or int(path.name) >= step:
             _remove(path)
-    place = _place(workdir, step)
-    ocp.save(place, state)
-    seal = {"validation": validation, "structure": structure(state), "files": _digests(place)}
-    temporary = place / f".{SEAL}"
-    temporary.write_text(json.dumps(seal, indent=1))
-    os.replace(temporary, place / SEAL)
+    _write(_place(workdir, step), state, validation)
     steps = _steps(workdir)
     best = max(steps, key=lambda s: _validation(workdir, s))
     for old in set(steps[keep:]) - {best}:
         _remove(_place(workdir, old))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Orbax raises in the caller what failed in its threads; it and the threads would print pages about it before."""
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    logger = logging.getLogger("absl")
+    logger.disabled, before = True, logger.disabled
+    try:
+        yield
+    finally:
+        threading.excepthook, logger.disabled = hook, before
+
+
+def _write(place: Path, state: Params, validation: float) -> None:
+    """Arrays, then the seal. Raises InputError where there is no room, and leaves nothing of it."""
+    before = set(place.parent.glob("*"))
+    try:
+        with _quietly():
+            ocp.save(place, state)
+        seal = {"validation": validation, "structure": structure(state), "files": _digests(place)}
+        temporary = place / f".{SEAL}"
+        temporary.write_text(json.dumps(seal, indent=1))
+        os.replace(temporary, place / SEAL)
+    except (ValueError, OSError) as error:  # tensorstore has a full disk as a ValueError
+        for path in set(place.parent.glob("*")) - before:
+            shutil.rmtree(path, ignore_errors=True)
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(f"{place}: expected room for a checkpoint; it cannot be written: {reason}") from error
 
 
 def _remove(path: Path) -> None:

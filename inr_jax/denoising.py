@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
+from inr_jax import progress
 from inr_jax.errors import InputError
 from inr_jax.interpolation import axis_masks, measured_samples, spread
 from inr_jax.types import Population
@@ -109,14 +110,17 @@ def tune_denoiser(validation: Population, quick: bool = False) -> Tuned:
         raise InputError("denoising: expected measured slices or a regular subgrid, found scattered samples")
     few, scans = (_scans(validation, masks, voxels) for voxels in (effort.grid_voxels, effort.voxels))
     parameters, psnr = {}, {}
+    across = ACROSS if validation.measured.ndim == 3 else (0.0,)
+    most = sum(_trials(family, effort, len(across)) for family in FAMILIES.values())
+    steps = progress.bar(desc="baselines: tuning the denoisers on validation scans", total=most, unit="trial")
     for name, family in FAMILIES.items():
 
         def quality(values: Parameters, scans: list[_Scan], name: str = name) -> float:
+            steps.update()
             return float(
                 np.mean([_quality(spread(denoise(s.samples, name, values), masks, "linear"), s) for s in scans])
             )
 
-        across = ACROSS if validation.measured.ndim == 3 else (0.0,)
         grid = [values[:: effort.every] for values in family.grid.values()]
         start = max(
             (dict(zip(family.grid, values, strict=True)) | {"across": 0.0} for values in product(*grid)),
@@ -126,7 +130,14 @@ def tune_denoiser(validation: Population, quick: bool = False) -> Tuned:
         refined = family.refined + (("across",) if len(across) > 1 else ())
         parameters[name] = _refine(lambda values: quality(values, scans), start, refined, effort.evaluations)
         psnr[name] = quality(parameters[name], scans)
+    steps.close()
     return Tuned(max(psnr, key=psnr.__getitem__), parameters, psnr)
+
+
+def _trials(family: Family, effort: Effort, across: int) -> int:
+    """How often a family is tried at most."""
+    grid = int(np.prod([len(values[:: effort.every]) for values in family.grid.values()]))
+    return grid + across + effort.evaluations * (len(family.refined) + (across > 1)) + 1
 
 
 def _refine(

@@ -1,7 +1,6 @@
 """`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -111,12 +110,11 @@ def assess(
     answers = {
         name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
     }
-    print("baselines: tuning the denoisers on validation scans", file=sys.stderr)
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions: dict[str, Prediction] = {}
     for name, answer in answers.items():
         predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
-        predictions[f"{name}, field alone"] = Prediction(answer.field, answer.labels, "")
+        predictions[f"{name}, field alone"] = Prediction(answer.field, None, "")
     predictions |= others
     rows, layers = score_all(
         population,
@@ -167,7 +165,8 @@ def evaluate(
         _write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
         write_scan(own, found.population, found.answers[first], model.classes, i)
     report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
-    print(f"{split} scans{f' ({found.population.note})' if found.population.note else ''}")
+    note = f" ({found.population.note})" if found.population.note else ""
+    print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
     print(report.print_table(table))
     if scoring.conventions != PLAIN.conventions:
         print(f"PSNR and SSIM in the conventions of {scoring.conventions}")

@@ -27,6 +27,9 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+TALL = 10.0  # mm: what is as deep is no retina, and its depth is told in mm
+
+
 def bscan_panel(
     images: Mapping[str, Float[np.ndarray, "H W"]],
     *,
@@ -45,7 +48,8 @@ def bscan_panel(
     """
     first = next(iter(images.values()))
     height, width = first.shape
-    extent = (0.0, width * spacing[1], height * spacing[0] * 1000, 0.0)
+    unit, per_mm = ("µm", 1000) if height * spacing[0] < TALL else ("mm", 1)
+    extent, down = (0.0, width * spacing[1], height * spacing[0] * per_mm, 0.0), f"depth ({unit})"
     drawn = labels or {}
     names = list(dict.fromkeys([*images, *drawn]))
     figure, axes = grid(len(names) + (difference is not None), aspect=0.72, title=title)
@@ -54,10 +58,10 @@ def bscan_panel(
         axis.imshow(images.get(name, first), cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto")
         if name in drawn:
             _outlines(axis, drawn[name], extent, len(classes))
-        name_axes(axis, name, across, "depth (µm)")
+        name_axes(axis, name, across, down)
     if difference is not None:
         _difference(figure, axes[len(names)], images[difference[0]] - images[difference[1]], extent)
-        name_axes(axes[len(names)], " − ".join(difference), across, "depth (µm)")
+        name_axes(axes[len(names)], " − ".join(difference), across, down)
     if drawn:
         _class_legend(figure, classes, drawn)
     return figure

@@ -144,7 +144,7 @@ def adapt_scan(
     index = np.linspace(0, scan.voxels.shape[0] - 1, slices or scan.voxels.shape[0])
     left = residual.measure(
         answers.field[0], population.intensity[0], population.valid[0],
-        [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], model.config.adapt.residual,
+        [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
     )  # fmt: skip
     intensity, labels = _render_at(model, population, answers.adapted[0], left, index, undo)
     intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))

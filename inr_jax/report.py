@@ -95,14 +95,17 @@ def _noted(note: str) -> str:
     return f" ({note})" if note else ""
 
 
+def scored_against(population: Population) -> str:
+    return "noise-free, motion-free anatomy" if population.truth is not None else "the measured intensities"
+
+
 def _facts(model: Trained, population: Population, split: str) -> dict[str, str]:
     spacing = " x ".join(f"{s * 1000:.4g}" for s in population.spacing.mean(axis=0))
-    truth = "noise-free and motion-free truth" if population.truth is not None else "the measured intensities"
     return {
         "Data": f"{model.config.data.name}, {split} split{_noted(population.note)}",
         "Grid": " x ".join(map(str, population.measured.shape)) + f" at {spacing} µm",
         "Measured": f"{population.measured.mean():.0%} of the places",
-        "Scored against": truth,
+        "Scored against": scored_against(population),
         "Adaptation": f"{model.config.adapt.steps} learned steps",
         "Time": "of adapting one scan, compilation apart",
     }
@@ -129,6 +132,11 @@ def _best_denoiser(found: "inr_jax.evaluate.Evaluation") -> list[str]:
     return [name for name, prediction in found.predictions.items() if prediction.note.startswith("best of")]
 
 
+def _by_model(found: "inr_jax.evaluate.Evaluation") -> list[str]:
+    """The methods that are this model's, parts of them included."""
+    return [name for name in found.predictions if name.startswith(tuple(found.answers))]
+
+
 def _score_dots(found: "inr_jax.evaluate.Evaluation", own: list[str], kind: str) -> Picture:
     panels = {}
     for metric in ("psnr", "dice"):
@@ -140,7 +148,7 @@ def _score_dots(found: "inr_jax.evaluate.Evaluation", own: list[str], kind: str)
         }
         if any(map(len, values.values())):
             panels[f"{METRICS[metric].title}, {kind}"] = values
-    figure = figures.dots(panels, title="Every person, and mean ± SD", marked=own)
+    figure = figures.dots(panels, title="Every person, and mean ± SD", marked=_by_model(found))
     return Picture(
         figures.png(figure),
         "Scores by person",
@@ -154,11 +162,12 @@ def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int
     population = found.population
     fitted = np.asarray(population.measured.all(axis=(1, 2)))
     between = np.flatnonzero(~fitted)
+    noun, across = ("slice", "position (mm)") if _is_ct(population) else ("B-scan", "A-scan position (mm)")
     place = int(between[len(between) // 2]) if len(between) else len(fitted) // 2
     nearest = int(np.flatnonzero(fitted)[np.abs(np.flatnonzero(fitted) - place).argmin()])
     truth = "truth" if population.truth is not None else "as measured"
     reference = population.intensity if population.truth is None else population.truth
-    images = {truth: reference[i, place, ..., 0], "nearest measured B-scan": population.intensity[i, nearest, ..., 0]}
+    images = {truth: reference[i, place, ..., 0], f"nearest measured {noun}": population.intensity[i, nearest, ..., 0]}
     for name in ["linear", *_best_denoiser(found), *own]:
         intensity = found.predictions[name].intensity
         if intensity is not None:
@@ -167,7 +176,8 @@ def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int
     figure = figures.bscan_panel(
         images,
         spacing=(float(population.spacing[i, 1]), float(population.spacing[i, 2])),
-        title=f"{population.names[i]}: B-scan {place}, between measured ones",
+        title=f"{population.names[i]}: {noun} {place}, between measured ones",
+        across=across,
         labels=labels,
         classes=population.classes,
         difference=(own[0], truth),
@@ -175,9 +185,14 @@ def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int
     return Picture(
         figures.png(figure),
         "An example of median quality",
-        f"Panels of one B-scan: {', '.join([*images, *labels, 'difference'])}.",
+        f"Panels of one {noun}: {', '.join([*images, *labels, 'difference'])}.",
         "Outlines are the borders of the labels, one colour per class. In the difference, red is too bright.",
     )
+
+
+def _is_ct(population: Population) -> bool:
+    """Whether the slices are those of a body rather than of a retina, which no OCT sees deeper than some mm."""
+    return float(population.spacing[0, 1]) * population.measured.shape[1] > figures.TALL
 
 
 def _example_labels(found: "inr_jax.evaluate.Evaluation", own: str, where: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from ml_collections import ConfigDict
 from scipy.ndimage import gaussian_filter
 
 from inr_jax.interpolation import axis_masks, interpolate
@@ -64,15 +63,20 @@ def measure(
     valid: Bool[np.ndarray, "*grid"],
     masks: Sequence[Bool[np.ndarray, "_"]],
     spacing: Float[np.ndarray, "k"],
-    options: ConfigDict,
+    *,
+    sigma: Sequence[float],
+    length: float,
 ) -> Residual:
-    """The residual of one scan on its measured places; options: `adapt.residual` of the config."""
+    """The residual of one scan on its measured places: smoothed by `sigma` (voxels of the last two axes, where these
+
+    have no gap), to be kriged with the correlation `length` (mm).
+    """
     where = np.ix_(*masks)
     samples = intensity[where] - field[where]
     gapless = all(mask.all() for mask in masks[-2:])
-    samples = smoothed(samples, valid[where], options.sigma if gapless else (0.0, 0.0))
+    samples = smoothed(samples, valid[where], sigma if gapless else (0.0, 0.0))
     places = tuple(np.flatnonzero(mask) * float(s) for mask, s in zip(masks, spacing, strict=True))
-    return Residual(samples, places, options.length)
+    return Residual(samples, places, length)
 
 
 def at(residual: Residual, asked: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "*asked C"]:
@@ -91,17 +95,19 @@ def corrected(
     valid: Bool[np.ndarray, "*grid"],
     measured: Bool[np.ndarray, "*grid"],
     spacing: Float[np.ndarray, "k"],
-    options: ConfigDict,
+    *,
+    sigma: Sequence[float],
+    length: float,
 ) -> Float[np.ndarray, "*grid C"]:
     """The field's answer on a scan's own grid with the residual put back, in [0, 1]. `length` 0: the field alone.
 
     Scattered places have no axes to krige along: their residual is interpolated linearly.
     """
-    if options.length == 0:
+    if length == 0:
         return np.clip(field, 0, 1)
     masks = axis_masks(measured)
     if masks is None:
         return np.clip(field + interpolate(intensity - field, measured, "linear"), 0, 1)
-    found = measure(field, intensity, valid, masks, spacing, options)
+    found = measure(field, intensity, valid, masks, spacing, sigma=sigma, length=length)
     everywhere = [np.arange(n) * float(s) for n, s in zip(measured.shape, spacing, strict=True)]
     return np.clip(field + at(found, everywhere), 0, 1)

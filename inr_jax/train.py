@@ -96,7 +96,7 @@ def prepare_workdir(
         workdir.check_config(folder, config)
         workdir.check_data(folder, manifest["data"])
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
-    workdir.write_json(folder / workdir.MANIFEST, manifest)
+    workdir.write_json(folder / workdir.MANIFEST, workdir.with_history(folder, manifest))
     facts = {
         "signal": model.Signal.of(train)._asdict(),
         "classes": train.classes,

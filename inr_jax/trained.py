@@ -64,7 +64,8 @@ class Trained:
 def restore(folder: str | Path, *, best: bool = True) -> Trained:
     """The model of a training's folder: by default the checkpoint that validated best.
 
-    Raises InputError if the folder holds no training, or none of its checkpoints can be read.
+    Raises InputError if the folder holds no training, one that is still in its auto-decoder, or no checkpoint that
+    can be read.
     """
     folder = Path(folder)
     facts = workdir.read_json(folder / workdir.MODEL)
@@ -72,9 +73,20 @@ def restore(folder: str | Path, *, best: bool = True) -> Trained:
     signal = Signal(**facts["signal"])
     built = model.build(config, signal)
     like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
-    state, _ = checkpoint.restore(folder, like, best=best)
+    state, step = checkpoint.restore(folder, like, best=best)
+    _check_stage(folder, config, step)
     half = np.asarray(facts["half_extent_mm"], np.float32)
     return Trained(config, built, state.params, signal, half, tuple(facts["classes"]), facts["note"])
+
+
+def _check_stage(folder: Path, config: ConfigDict, step: int) -> None:
+    """InputError for a step of the auto-decoder: what comes after it makes the start and the step sizes."""
+    *early, last = recipe.stages(config)
+    if any(stage.name == "autodecoder" and stage.first <= step <= stage.end for stage in early):
+        raise InputError(
+            f"{folder}: expected a model that can adapt; found a training that is still in its auto-decoder "
+            f"(step {step} of {last.end}): the train command goes on with it"
+        )
 
 
 def adapt_population(
@@ -110,7 +122,7 @@ def adapt_population(
         seconds.append(time.perf_counter() - began)
         values, classes = map(np.asarray, draw(*adapted[-1], data, jnp.int32(i)))
         scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
-        intensity.append(residual.corrected(values, *scan, trained.config.adapt.residual))
+        intensity.append(residual.corrected(values, *scan, **trained.config.adapt.residual))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
     found = np.stack(labels) if trained.signal.classes else None

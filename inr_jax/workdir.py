@@ -20,6 +20,7 @@ from inr_jax.types import Population
 
 CONFIG, MANIFEST, MODEL, LOG = "config.json", "manifest.json", "model.json", "metrics.jsonl"
 LOCK = ".lock"
+SEEN = ("intensity", "valid", "labels", "spacing", "offset", "measured", "slo", "slo_affine")  # by a training
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -119,9 +120,10 @@ def check_data(workdir: Path, facts: Mapping[str, Any]) -> None:
 
 
 def fingerprint(population: Population) -> str:
-    """SHA-256 of what a model is trained on: names, geometry, intensities, labels."""
+    """SHA-256 of what a model is trained on: names, and every array but the truth, which is for scoring."""
     digest = hashlib.sha256(repr((population.names, population.intensity.shape)).encode())
-    for array in (population.intensity, population.labels, population.spacing, population.measured):
+    for name in SEEN:
+        array = getattr(population, name)
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -151,6 +153,14 @@ def manifest(config: ConfigDict, train: Population, validation: Population) -> d
         "git": git_state(),
         "data": {"train": fingerprint(train), "validation": fingerprint(validation), "note": train.note},
     }
+
+
+def with_history(workdir: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run, with those of the runs that it goes on with under `before`, oldest first."""
+    if not (workdir / MANIFEST).is_file():
+        return manifest | {"before": []}
+    last = read_json(workdir / MANIFEST)
+    return manifest | {"before": [*last.pop("before", []), last]}
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
     workdir.write_json(folder / workdir.MODEL, facts)
     state = recipe.initial_state(config, model.build(config, signal), 2)
-    checkpoint.save(folder, state, step=1, validation=0.0)
+    checkpoint.save(folder, state, step=recipe.stages(config)[-1].end, validation=0.0)
     return folder
 
 

@@ -143,11 +143,22 @@ def test_meta_gradients_agree_with_finite_differences_in_float64():
             np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("per", "per_step", "shape"), [("leaf", True, (5,)), ("leaf", False, (1,)), ("element", True, (5, 2, 3))])  # fmt: skip # noqa: E501
-def test_rules_start_with_a_step_size_of_its_own_for_the_weights(per, per_step, shape):
+@pytest.mark.parametrize(
+    ("per", "per_step", "codes_shape", "weights_shape"),
+    [
+        ("leaf", True, (5,), (5,)),
+        ("leaf", False, (1,), (1,)),
+        ("channel", True, (5, 3), (5,)),
+        ("element", True, (5, 2, 3), (5, 2, 3)),
+    ],
+)
+def test_rules_start_with_a_step_size_of_its_own_for_the_weights(per, per_step, codes_shape, weights_shape):
     codes = {"grid": {"level_0": jnp.zeros((2, 3))}, "weights": {"w": jnp.zeros((2, 3))}}
     rule = rule_params(codes, hyper(step_size=0.5, step_size_weights=0.01), steps=5, per=per, per_step=per_step)
-    for leaf, rate in ((rule["grid"]["level_0"], 0.5), (rule["weights"]["w"], 0.01)):
+    for leaf, rate, shape in (
+        (rule["grid"]["level_0"], 0.5, codes_shape),
+        (rule["weights"]["w"], 0.01, weights_shape),
+    ):
         assert leaf.shape == shape
         np.testing.assert_allclose(np.exp(leaf), rate, rtol=1e-5)
 

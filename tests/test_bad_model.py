@@ -4,11 +4,13 @@ import json
 import re
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import toy
-from command import cut, say, tree, untrained, write_npz
+from command import cut, environment, say, tree, untrained, write_npz
 
 from inr_jax.main import main
 from inr_jax.model import Signal
@@ -126,3 +128,19 @@ def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
     assert f"{tmp_path / 'out' / 'eye'}" in said.error
     assert "cannot be written" in said.error
     assert tree(tmp_path) == {"eye.npz", "out"}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_disk_that_fills_up_ends_with_a_line_that_says_so_and_no_half_written_file(command, toy_model, tmp_path):
+    """Above that line tensorstore's threads may say more."""
+    output = tmp_path / "out"
+    flags = [f"--workdir={toy_model}", f"--output={output}"] if command == "evaluate" else [TOY, f"--workdir={output}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "inr_jax", command, *flags], capture_output=True, text=True, env=environment(),
+        check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    own = [line for line in done.stderr.splitlines() if line.startswith("inr-jax: error: ")]
+    assert len(own) == 1
+    assert re.search(rf"{output}.*(cannot be written|expected a writable place)", own[0])
+    assert not [name for name in tree(output) if "tmp" in name or re.search(r"/\.(?!lock)", f"/{name}")]

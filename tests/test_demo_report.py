@@ -204,7 +204,7 @@ def test_a_scan_s_own_csv_holds_its_rows_of_the_whole(folder: Path) -> None:
 
 def test_every_table_says_that_its_data_are_a_phantom(folder: Path, page: Page) -> None:
     first, *_, last = (folder / "printed.txt").read_text().strip().splitlines()
-    assert first == "test scans (phantom)"
+    assert first == "test scans (phantom), scored against noise-free, motion-free anatomy"
     assert last == f"phantom; report: {folder / 'test' / 'report.html'}"
     assert "phantom" in page.title
     for table in page.tables:

@@ -50,7 +50,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "folds": {"errors", "flat_volumes"},
     "raw_scans": SCANS | {"data", "phantom"},
     "flat_volumes": SCANS | {"flattening", "membrane", "records"},
-    **dict.fromkeys(("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising"}),
+    **dict.fromkeys(
+        ("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising", "progress"}
+    ),
     "progress": set(),
     "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
     "checkpoint": {"types", "errors"},

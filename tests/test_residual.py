@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from scipy.ndimage import gaussian_filter
 
 from inr_jax import residual
@@ -12,7 +11,7 @@ PLACES = np.array([0.0, 0.4, 1.1, 1.5])
 
 
 def options(length, sigma=(0.0, 0.0)):
-    return ConfigDict({"length": float(length), "sigma": sigma})
+    return {"length": float(length), "sigma": sigma}
 
 
 def volume(*shape):
@@ -46,7 +45,7 @@ def test_without_smoothing_the_measurement_comes_back_where_it_was_measured():
     measured = np.zeros((5, 8, 6), bool)
     measured[::2] = True
     out = residual.corrected(
-        field, intensity, np.ones_like(measured), measured, np.array([0.2, 0.1, 0.1]), options(0.3)
+        field, intensity, np.ones_like(measured), measured, np.array([0.2, 0.1, 0.1]), **options(0.3)
     )
     np.testing.assert_allclose(out[::2], intensity[::2], atol=1e-6)
     share = 1 / (2 * np.cosh(0.2 / 0.3))  # sinh(a) / sinh(2 a)
@@ -57,7 +56,7 @@ def test_without_smoothing_the_measurement_comes_back_where_it_was_measured():
 def test_length_0_is_the_field_alone():
     field = 2 * volume(3, 8, 6) - 0.5
     measured = np.ones((3, 8, 6), bool)
-    out = residual.corrected(field, volume(3, 8, 6), measured, measured, np.ones(3), options(0))
+    out = residual.corrected(field, volume(3, 8, 6), measured, measured, np.ones(3), **options(0))
     np.testing.assert_array_equal(out, np.clip(field, 0, 1))
 
 
@@ -80,14 +79,16 @@ def test_an_image_s_measured_pixels_come_back_and_a_plane_between_them_too(kind)
     if kind == "scattered":
         measured[1, 1] = measured[5, 3] = True
     field = np.full_like(plane, 0.2)
-    out = residual.corrected(field, plane, np.ones_like(measured), measured, np.full(2, 0.1), options(1e4))
+    out = residual.corrected(field, plane, np.ones_like(measured), measured, np.full(2, 0.1), **options(1e4))
     np.testing.assert_allclose(out, plane, atol=1e-4)
 
 
 def test_a_place_between_two_voxels_is_answered_as_on_a_finer_grid():
     field, intensity = volume(3, 8, 6), volume(3, 8, 6)
     masks = [np.ones(n, bool) for n in (3, 8, 6)]
-    found = residual.measure(field, intensity, np.ones((3, 8, 6), bool), masks, np.array([0.2, 0.1, 0.1]), options(0.3))
+    found = residual.measure(
+        field, intensity, np.ones((3, 8, 6), bool), masks, np.array([0.2, 0.1, 0.1]), **options(0.3)
+    )
     halfway = residual.at(found, (np.array([0.1]), *found.places[1:]))[0]
     share = 1 / (2 * np.cosh(0.1 / 0.3))
     np.testing.assert_allclose(halfway, share * (intensity - field)[:2].sum(0), atol=1e-6)

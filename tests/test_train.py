@@ -20,19 +20,19 @@ from synthetic import layered_population
 from tensorboardX.proto.event_pb2 import Event
 from toy import CONFIGS, ROOT, get_config, make_tiny, read_config
 
-from inr_jax import checkpoint, data, measurements, model, recipe, workdir
+from inr_jax import checkpoint, data, measurements, model, recipe, trained, workdir
 from inr_jax.errors import InputError
 from inr_jax.train import train
 
 NEEDS = {"fundus": "chase_db1", "volumes": "ct"}  # folders of the real data
 TOTAL = 12  # steps of the toy config: three stages of four, a checkpoint at every second
-# Dies where Orbax would give a finished checkpoint of step 7 or later its name.
+# Gets a signal where Orbax would give a finished checkpoint of a step or a later one its name.
 DIE_IN_A_WRITE = """
 import os, re, signal, sys
 def die(event, arguments):
     found = event == "os.rename" and re.search(r"checkpoints/(\\d+)[^/]*tmp[^/]*$", str(arguments[0]))
-    if found and int(found[1]) >= 7:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if found and int(found[1]) >= {step}:
+        os.kill(os.getpid(), signal.{signal})
 sys.addaudithook(die)
 from inr_jax.main import run
 run()
@@ -113,7 +113,8 @@ def interrupted(tmp_path_factory):
     wait_for_step(process, folder, 2)
     process.send_signal(signal.SIGTERM)
     note("terminated", process)
-    note("in a write", start(folder, program=("-c", DIE_IN_A_WRITE)))
+    note("told in a write", start(folder, program=("-c", DIE_IN_A_WRITE.format(signal="SIGTERM", step=5))))
+    note("in a write", start(folder, program=("-c", DIE_IN_A_WRITE.format(signal="SIGKILL", step=7))))
     process = start(folder, "--config.train.steps_per_dispatch=3")
     wait_for_step(process, folder, 10)
     process.kill()
@@ -147,10 +148,18 @@ def test_sigterm_saves_and_exits_with_143(interrupted):
     assert 2 <= seen["newest"] < TOTAL
 
 
+def test_sigterm_in_the_middle_of_a_checkpoint_s_write_lets_it_end_and_exits_with_143(interrupted):
+    seen = interrupted[1]["told in a write"]
+    assert seen["code"] == 143
+    assert 5 <= seen["newest"] < TOTAL
+    assert seen["others"] == []
+    assert f"stopped and saved at step {seen['newest']}" in seen["said"].splitlines()[-1]
+
+
 def test_a_kill_in_the_middle_of_a_checkpoint_s_write_leaves_the_one_before_it(interrupted):
     seen = interrupted[1]["in a write"]
     assert seen["code"] == -signal.SIGKILL
-    assert seen["newest"] < 8
+    assert seen["newest"] < 12
     assert seen["others"]  # what was half-written
     assert interrupted[1]["between"]["newest"] >= 10
     assert interrupted[1]["resumed"] | {"said": ""} == {"code": 0, "newest": TOTAL, "others": [], "said": ""}
@@ -197,6 +206,8 @@ def test_a_training_leaves_its_config_a_manifest_and_logs(whole):
     assert manifest["data"]["train"] != manifest["data"]["validation"]
     assert manifest["seed"] == 0
     assert manifest["versions"]["jax"] == jax.__version__
+    assert manifest["git"] == workdir.git_state()
+    assert manifest["before"] == []
     assert all({"loss", "mse", "psnr", "gradient_norm", "seconds_per_step"} <= set(r) for r in records(whole)
                if "validation_psnr" not in r)  # fmt: skip
     values = [value for event in events(whole) for value in event.summary.value]
@@ -208,12 +219,26 @@ def test_a_training_leaves_its_config_a_manifest_and_logs(whole):
     assert (picture.height, picture.width) == (2 * 48, 24)
 
 
-def test_the_fingerprint_of_the_data_sees_every_voxel():
+@pytest.mark.parametrize("seen", workdir.SEEN)
+def test_the_fingerprint_of_the_data_sees_every_array_that_a_training_sees(seen):
     population = data.load(get_config().data, "validation")
-    changed = population.intensity.copy()
-    changed[0, 1, 2, 3] += 1e-3
     assert workdir.fingerprint(population) == workdir.fingerprint(data.load(get_config().data, "validation"))
-    assert workdir.fingerprint(population._replace(intensity=changed)) != workdir.fingerprint(population)
+    changed = getattr(population, seen).copy()
+    changed.flat[7 % changed.size] = not changed.flat[0] if changed.dtype == bool else changed.flat[0] + 1
+    before = getattr(population, seen).flat[7 % changed.size]
+    assert changed.flat[7 % changed.size] != before
+    assert workdir.fingerprint(population._replace(**{seen: changed})) != workdir.fingerprint(population)
+
+
+def test_a_training_in_its_auto_decoder_cannot_adapt_and_says_how_far_it_is(whole, tmp_path):
+    folder = tmp_path / "w"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / checkpoint.FOLDER)
+    state = recipe.initial_state(get_config(), model.build(get_config(), model.Signal(3, 1, 13, True)), 2)
+    for step in (2, 4):
+        checkpoint.save(folder, state._replace(step=jnp.int32(step)), step=step, validation=-100.0)
+        with pytest.raises(InputError, match=rf"still in its auto-decoder \(step {step} of {TOTAL}\)"):
+            trained.restore(folder)
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_trained_again_from_the_one_before(whole, tmp_path, caplog):
@@ -254,7 +279,9 @@ def test_other_data_is_refused_by_its_fingerprint_and_allowed_when_told(whole, t
     with pytest.raises(InputError, match="other validation data"):
         train(get_config(), folder)
     train(get_config(), folder, allow_config_change=True)
-    assert workdir.read_json(folder / workdir.MANIFEST)["data"] == seen
+    resumed = workdir.read_json(folder / workdir.MANIFEST)
+    assert resumed["data"] == seen
+    assert [run["data"] for run in resumed["before"]] == [other]
 
 
 def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_holder(whole, tmp_path):
