@@ -62,6 +62,7 @@ def model() -> ConfigDict:
     """The field and its modulation (inr_jax/networks/fields.py, inr_jax/modulations.py)."""
     return ConfigDict(
         dict(
+            network="field",  # field | modulated_siren (inr_jax/networks/)
             width=96,  # of every hidden layer
             depth=5,  # hidden layers
             activation="sine",  # sine | wire | finer | gaussian | relu
@@ -73,12 +74,14 @@ def model() -> ConfigDict:
             ),
             residual=False,  # x <- layer(x) + x from the second layer on
             inputs_everywhere=False,  # the encoded coordinates enter every layer
+            intensity="affine",  # the head: affine (around 0.5) | sigmoid
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
                 parts=("grid", "weights"),  # any of vector, grid, lowrank, weights
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
                 vector=dict(size=128),
+                vector_enters="shift",  # shift (of every layer) | input (further inputs of the first layer)
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
             ),

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+LOG_LEAST = -100.0
+
 
 def weighted_mean(values: Float[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
     """sum(w v) / sum(w), 0 where every weight is 0."""
@@ -26,6 +28,22 @@ def cross_entropy(
     log_p = jax.nn.log_softmax(logits, -1)
     chosen = jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], -1)[..., 0]
     return weighted_mean(-chosen, known)
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]
+) -> Float[Array, ""]:
+    """-[t log p + (1 - t) log(1 - p)] of every class's p = softmax(logits), logs not below -100.
+
+    A mean over the classes and the points whose label is known (>= 0). INteRp-OCT, Kepp et al. 2025.
+    """
+    t = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    log_p = jax.nn.log_softmax(logits, -1)
+    p = jnp.exp(log_p)
+    below_1 = p < 1  # log(0) is kept out of the branch that is not taken: its gradient would be NaN
+    log_rest = jnp.where(below_1, jnp.log1p(-jnp.where(below_1, p, 0.0)), LOG_LEAST)
+    each = t * jnp.maximum(log_p, LOG_LEAST) + (1 - t) * jnp.maximum(log_rest, LOG_LEAST)
+    return weighted_mean(-each.mean(-1), weights * (labels >= 0))
 
 
 def soft_dice(logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:

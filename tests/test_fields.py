@@ -24,8 +24,8 @@ ENCODING = {
 }
 DEFAULTS = dict(
     width=12, depth=3, activation="sine", encoding="identity", encodings=ENCODING, residual=False,
-    inputs_everywhere=False, axes=(0, 2), read="linear", heads={"intensity": 1, "segmentation": 4},
-    dimensions=3, sides=1, bfloat16=False,
+    inputs_everywhere=False, axes=(0, 2), read="linear", vector="shift", heads={"intensity": 1, "segmentation": 4},
+    intensity="affine", dimensions=3, sides=1, bfloat16=False,
 )  # fmt: skip
 
 

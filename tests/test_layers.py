@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "coordinates": {"types"},
     "modulations": {"types"},
     "metrics": {"types", "errors"},
-    "networks": NUMERIC,
+    "networks": NUMERIC | {"networks"},
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
     "gauge": {"types"},
