@@ -75,6 +75,11 @@ def model() -> ConfigDict:
             residual=False,  # x <- layer(x) + x from the second layer on
             inputs_everywhere=False,  # the encoded coordinates enter every layer
             intensity="affine",  # the head: affine (around 0.5) | sigmoid
+            side="centred",  # the SLO's values enter in [-1, 1] (centred) or as they are in [0, 1] (raw)
+            extent=dict(
+                of="population",  # [-1, 1] is a box in mm of the population | volume: each scan's own extent
+                divide_first=1.0,  # what the first coordinate (of the B-scans) is divided by
+            ),
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
                 parts=("grid", "weights"),  # any of vector, grid, lowrank, weights
@@ -85,6 +90,16 @@ def model() -> ConfigDict:
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
             ),
+        )
+    )
+
+
+def loss() -> ConfigDict:
+    """What a field is scored by (inr_jax/losses.py); the weights are in `hyper`."""
+    return ConfigDict(
+        dict(
+            intensity="mse",  # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            segmentation="cross_entropy",  # cross_entropy | binary_cross_entropy
         )
     )
 
@@ -114,7 +129,10 @@ def train() -> ConfigDict:
             autodecoder=dict(
                 steps=6000,
                 subjects=8,  # per step
+                draw="points",  # points | patches | bscans (each whole, every one once an epoch)
                 points=1024,  # targets per subject
+                patch=(64, 64),  # rows, A-scans
+                targets="all",  # all | measured: the B-scans that are learned from
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
                 skip_above=100.0,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
@@ -142,9 +160,11 @@ def train() -> ConfigDict:
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
-            clip=1.0,  # of each part's gradient norm
+            clip=1.0,  # of each part's gradient norm; 0.0: none
             table_scale=0.01,  # standard deviation of the table's first codes
-            final_rate=0.1,  # share of its rate a stage ends with (cosine)
+            schedule="cosine",  # cosine | exponential
+            final_rate=0.1,  # cosine: share of its rate a stage ends with
+            epoch_decay=0.99,  # exponential: share of its rate that is left after an epoch
             steps_per_dispatch=20,
             save_every=200,  # outer steps; validation and a checkpoint
             log_every=20,
@@ -159,6 +179,7 @@ def get_config() -> ConfigDict:
         dict(
             data=data(),
             model=model(),
+            loss=loss(),
             hyper=hyper(),
             rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
             adapt=dict(

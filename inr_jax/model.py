@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from inr_jax import adaptation, coordinates, modulations
+from inr_jax import adaptation, coordinates, losses, modulations
 from inr_jax.errors import InputError
 from inr_jax.networks import fields, modulated_siren
 from inr_jax.population import Learner
@@ -48,14 +48,17 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
     return Hyper(**{name: jnp.float32(value) for name, value in (rates | config.to_dict() | changes).items()})
 
 
-def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], Values]]:
+def make_bind(apply: Callable[..., Values], *, side_range: str) -> Callable[..., Callable[[Coords], Values]]:
+    """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred")."""
+
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
 
         def at(coords: Coords) -> Values:
             if side is None:
                 return apply(field, modulation, coords, hyper)
-            value = hyper.side * (2 * coordinates.sample_side(side, coords) - 1)
+            value = coordinates.sample_side(side, coords)
+            value = hyper.side * (value if side_range == "raw" else 2 * value - 1)
             return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
 
         return at
@@ -122,6 +125,14 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
     options = config.model
     parts = tuple(options.modulation.parts)
+    fields.check_names(
+        {
+            "model.side": (options.side, ("centred", "raw")),
+            "model.extent.of": (options.extent.of, ("population", "volume")),
+            "loss.intensity": (config.loss.intensity, losses.INTENSITY),
+            "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
+        }
+    )
     if unknown := set(parts) - set(PARTS):
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
@@ -146,10 +157,9 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         return MetaParams(network.init(key, codes, hyper), codes, rule)
 
     learner = Learner(
-        make_bind(network.apply),
+        make_bind(network.apply, side_range=options.side),
         start,
         adaptation.GRADIENT_RULE,
-        reconstruction.inner_loss,
-        reconstruction.outer_loss,
+        *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
     )
     return Model(init, learner, codes, network.change_gauge)

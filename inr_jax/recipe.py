@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import gauge, measurements, population
+from inr_jax import coordinates, gauge, losses, measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -46,6 +46,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
             raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
+        _check_draw(config, name)
         if options.over not in population.OVER:
             raise InputError(f"train.{name}.over: expected one of {', '.join(population.OVER)}; found {options.over!r}")
         for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
@@ -55,12 +56,29 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
         if options.steps:
             result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+    if config.train.schedule not in ("cosine", "exponential"):
+        raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
     if not result:
         raise InputError("train.stages: expected at least one of autodecoder, rule, joint; found none")
     return tuple(result)
+
+
+def _check_draw(config: ConfigDict, name: str) -> None:
+    """Raises InputError for a way to draw that does not exist, or one whose points the loss cannot take."""
+    draw = "points"
+    if name == "autodecoder":
+        draw, targets = config.train[name].draw, config.train[name].targets
+        if draw not in ("points", "patches", "bscans"):
+            raise InputError(f"train.{name}.draw: expected points, patches or bscans; found {draw!r}")
+        if targets not in ("all", "measured"):
+            raise InputError(f"train.{name}.targets: expected all or measured; found {targets!r}")
+    if draw == "points" and config.loss.intensity in losses.NEED_PATCHES:
+        raise InputError(
+            f"loss.intensity: stage {name} draws loose points: expected mse; found {config.loss.intensity!r}"
+        )
 
 
 def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
@@ -105,6 +123,40 @@ def subject_of(
     )
 
 
+def _bscans(config: ConfigDict, pools: measurements.Pools, grid: tuple[int, ...]) -> Int[np.ndarray, "b"]:
+    """The B-scans that the auto-decoder learns from."""
+    return pools.measured if config.train.autodecoder.targets == "measured" else np.arange(grid[0])
+
+
+def visit_count(
+    config: ConfigDict, stage: Stage, pools: measurements.Pools, grid: tuple[int, ...], subjects: int
+) -> int:
+    """Visits of an epoch: every B-scan of every subject where a stage takes them whole, else every subject."""
+    whole = stage.name == "autodecoder" and config.train.autodecoder.draw == "bscans"
+    return subjects * len(_bscans(config, pools, grid)) if whole else subjects
+
+
+def decoder_target(
+    config: ConfigDict, data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], visit: Array
+) -> tuple[Array, population.Draw]:
+    """(subject, draw) of an auto-decoder's visit: loose points, a patch of a B-scan, or one whole B-scan."""
+    options = config.train.autodecoder
+    if options.draw != "points" and len(grid) != 3:
+        raise InputError(f"train.autodecoder.draw: expected points for images; found {options.draw!r}")
+    bscans = jnp.asarray(_bscans(config, pools, grid))
+    subject = visit // len(bscans) if options.draw == "bscans" else visit
+
+    def flat(key: Key) -> Int[Array, "*n"]:
+        if options.draw == "bscans":
+            return measurements.plane(bscans[visit % len(bscans)], grid)
+        if options.draw == "patches":
+            return measurements.draw_patch(bscans, grid, tuple(options.patch), key=key)
+        pool = pools.context if options.targets == "measured" else pools.target
+        return coordinates.draw_points(key, jnp.asarray(pool), options.points)
+
+    return subject, lambda key: measurements.gather(data, subject, flat(key), grid, labelled=True)
+
+
 def subject_loss(
     config: ConfigDict,
     stage: Stage,
@@ -113,28 +165,23 @@ def subject_loss(
     pools: measurements.Pools,
     grid: tuple[int, ...],
 ) -> Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]]:
-    """The loss of one subject in a stage: (parts, subject index, key) -> (scalar, metrics)."""
+    """The loss of a visit (a subject, or one B-scan) in a stage: (parts, visit, key) -> (scalar, metrics)."""
     options = config.train[stage.name]
-    context = 0 if stage.name == "autodecoder" else options.context  # an auto-decoder draws none
 
-    def loss(parts: dict[str, Params], i: Array, key: Key) -> tuple[Array, dict[str, Array]]:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, context, options.points)
+    def loss(parts: dict[str, Params], visit: Array, key: Key) -> tuple[Array, dict[str, Array]]:
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
+            i, draw = decoder_target(config, data, pools, grid, visit)
+            subject = subject_of(data, pools, grid, model.learner.bind, i, 0, 0)._replace(draw_target=draw)
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
             return population.decoder_loss(model.learner, params, modulation, subject, stage.hyper, key=key)
+        subject = subject_of(data, pools, grid, model.learner.bind, visit, options.context, options.points)
         return population.meta_loss(
             model.learner, params, subject, stage.hyper, steps=config.adapt.steps, key=key,
             first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,
         )  # fmt: skip
 
     return loss
-
-
-def schedule(step: Array, steps: int, warmup: int, final: float) -> Array:
-    """Share of its rate a step of a stage learns with: a linear rise over `warmup` steps, a cosine down to `final`."""
-    rise = jnp.minimum((step + 1) / (warmup + 1), 1.0)
-    return rise * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * step / max(steps, 1))))
 
 
 def make_run(
@@ -152,12 +199,20 @@ def make_run(
 
     def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
-        count = data.scale.shape[0]
-        subjects = jax.random.choice(pick, count, (min(options.subjects, count),), replace=False)
-        decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
+        done, subjects = state.step - stage.first, data.scale.shape[0]
+        count = visit_count(config, stage, pools, grid, subjects)
+        batch = min(options.subjects, count)
+        if count == subjects:
+            visit = jax.random.choice(pick, count, (batch,), replace=False)
+        else:
+            visit = visits.visited(root, done, count, batch)
+        if config.train.schedule == "exponential":
+            decay = visits.exponential(done, visits.steps_per_epoch(count, batch), config.train.epoch_decay)
+        else:
+            decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
         return population.batch_step(
-            loss, state, subjects, optimizer, stage.learns, hyper, decay, key,
+            loss, state, visit, optimizer, stage.learns, hyper, decay, key,
             over=options.over, skip_above=options.skip_above,
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ class Validation:
     def __init__(self, config: ConfigDict, built: Model, population: Population, half: np.ndarray) -> None:
         count = min(config.train.validation_scans, len(population.names))
         self.grid = population.measured.shape
-        self.data = measurements.to_device(population, half)
+        self.data = measurements.to_device(population, half, config.model.extent.to_dict())
         pools = measurements.pools(population.measured, held_out=config.fit.held_out)
         adapt = make_adapt(config, built, self.grid, pools.context)
         rest = np.setdiff1d(pools.target, pools.context)
@@ -135,7 +135,7 @@ def _learn(
         log.info("resuming %s at step %d", folder, step)
     workdir.drop_lines_after(folder / workdir.LOG, int(state.step))
     validate = Validation(config, built, validation, half)
-    device_data = measurements.to_device(population, half)
+    device_data = measurements.to_device(population, half, config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=config.fit.held_out)
     stages = recipe.stages(config)
     with (

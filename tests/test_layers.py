@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
+    "visits": {"types"},
     "workdir": {"types", "errors"},
     "limits": {"errors"},
     "places": {"errors"},

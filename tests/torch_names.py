@@ -33,8 +33,11 @@ def layer_count(stored):
     return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in stored if name.startswith(prefix))
 
 
-def field(stored, latent):
-    """Parameters of `fields.field`: the first layer's rows beyond the coordinates' are those that read the latent."""
+def field(stored, latent, order=(0, 1, 2)):
+    """Parameters of `fields.field`: the first layer's rows beyond the coordinates' are those that read the latent.
+
+    order: which of the reference's coordinates each of ours is, in layers that see them.
+    """
     params = {"encoding": {}}
     for i in range(layer_count(stored)):
         layer = {}
@@ -43,6 +46,8 @@ def field(stored, latent):
             weight, bias = affine(stored, f"backbone.hid_layers.{i}.{branch}")
             layer[f"weight_{number}"] = weight[: len(weight) - latent] if i == 0 else weight
             layer[f"bias_{number}"] = bias
+            if i == 0 or len(weight) > bias.size:
+                layer[f"weight_{number}"] = np.concatenate([weight[list(order)], layer[f"weight_{number}"][3:]])
             if i == 0:
                 layer[f"latent_{number}"] = weight[len(weight) - latent :]
         params[f"layer_{i}"] = layer
