@@ -165,6 +165,12 @@ def train() -> ConfigDict:
             schedule="cosine",  # cosine | exponential
             final_rate=0.1,  # cosine: share of its rate a stage ends with
             epoch_decay=0.99,  # exponential: share of its rate that is left after an epoch
+            stop=dict(  # of an auto-decoder of whole B-scans alone: by its epochs' mean loss, which says the best, too
+                epochs=0,  # at most; 0: the stage's steps say
+                patience=0,  # epochs without a better one; 0: never
+                min_delta=1e-5,  # what counts as better
+                first_epoch=100,  # the first that counts
+            ),
             steps_per_dispatch=20,
             save_every=200,  # outer steps; validation and a checkpoint
             log_every=20,
@@ -184,6 +190,10 @@ def get_config() -> ConfigDict:
             rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
             adapt=dict(
                 steps=5,
+                epochs=0,  # instead of learned steps: Adam on the codes, every measured B-scan once an epoch; 0: not
+                rate=1e-3,  # of this Adam
+                epoch_decay=0.99,  # share of it that is left after an epoch
+                start_scale=1e-4,  # standard deviation of the codes it begins with
                 points=32_768,  # new measurements at every step
                 first_order=False,
                 checkpoint=False,  # recompute inner steps on the way back: less memory

@@ -34,6 +34,12 @@ def get_config():
     config.train.autodecoder.targets = "measured"
     config.train.autodecoder.skip_above = float("inf")
     config.train.autodecoder.rates = dict(field=1e-4, table=1e-4)
+    config.train.autodecoder.steps = 100_000_000  # never met: train.stop.epochs ends it
+    config.train.stop.epochs = 1500
+    config.train.stop.patience = 20
+    config.train.keep = 1  # the last; the best is kept besides
+    config.train.save_every = 100
     config.train.clip = 0.0
     config.train.schedule = "exponential"
+    config.adapt.epochs = 200
     return config

@@ -24,7 +24,7 @@ def index_to_box(
     shape: Sequence[int],
     spacing: Float[np.ndarray, "*N k"],
     offset: Float[np.ndarray, "*N k"],
-    half: Float[np.ndarray, "*N k"],
+    half: Float[np.ndarray, "*M k"],
 ) -> tuple[Float[np.ndarray, "*N k"], Float[np.ndarray, "*N k"]]:
     """(scale, shift) such that coordinate = scale * index + shift, with the grid's centre at `offset` mm."""
     scale = spacing / half
@@ -55,7 +55,7 @@ def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"
     return index * scale + shift
 
 
-def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "*N k"]) -> Float[np.ndarray, "*N 2 3"]:
+def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "*M k"]) -> Float[np.ndarray, "*N 2 3"]:
     """An affine from en-face mm to SLO pixels, as one from the first and last coordinate of the box."""
     mm = np.stack([half[..., 0], half[..., -1], np.ones_like(half[..., 0])], -1)
     return np.asarray(affine * mm[..., None, :], np.float32)

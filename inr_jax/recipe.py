@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import coordinates, gauge, losses, measurements, population, visits
+from inr_jax import gauge, measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -46,7 +46,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
             raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
-        _check_draw(config, name)
+        visits.check(config, name)
         if options.over not in population.OVER:
             raise InputError(f"train.{name}.over: expected one of {', '.join(population.OVER)}; found {options.over!r}")
         for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
@@ -61,24 +61,10 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
+    visits.check_stop(config, [stage.name for stage in result])
     if not result:
         raise InputError("train.stages: expected at least one of autodecoder, rule, joint; found none")
     return tuple(result)
-
-
-def _check_draw(config: ConfigDict, name: str) -> None:
-    """Raises InputError for a way to draw that does not exist, or one whose points the loss cannot take."""
-    draw = "points"
-    if name == "autodecoder":
-        draw, targets = config.train[name].draw, config.train[name].targets
-        if draw not in ("points", "patches", "bscans"):
-            raise InputError(f"train.{name}.draw: expected points, patches or bscans; found {draw!r}")
-        if targets not in ("all", "measured"):
-            raise InputError(f"train.{name}.targets: expected all or measured; found {targets!r}")
-    if draw == "points" and config.loss.intensity in losses.NEED_PATCHES:
-        raise InputError(
-            f"loss.intensity: stage {name} draws loose points: expected mse; found {config.loss.intensity!r}"
-        )
 
 
 def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
@@ -123,40 +109,6 @@ def subject_of(
     )
 
 
-def _bscans(config: ConfigDict, pools: measurements.Pools, grid: tuple[int, ...]) -> Int[np.ndarray, "b"]:
-    """The B-scans that the auto-decoder learns from."""
-    return pools.measured if config.train.autodecoder.targets == "measured" else np.arange(grid[0])
-
-
-def visit_count(
-    config: ConfigDict, stage: Stage, pools: measurements.Pools, grid: tuple[int, ...], subjects: int
-) -> int:
-    """Visits of an epoch: every B-scan of every subject where a stage takes them whole, else every subject."""
-    whole = stage.name == "autodecoder" and config.train.autodecoder.draw == "bscans"
-    return subjects * len(_bscans(config, pools, grid)) if whole else subjects
-
-
-def decoder_target(
-    config: ConfigDict, data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], visit: Array
-) -> tuple[Array, population.Draw]:
-    """(subject, draw) of an auto-decoder's visit: loose points, a patch of a B-scan, or one whole B-scan."""
-    options = config.train.autodecoder
-    if options.draw != "points" and len(grid) != 3:
-        raise InputError(f"train.autodecoder.draw: expected points for images; found {options.draw!r}")
-    bscans = jnp.asarray(_bscans(config, pools, grid))
-    subject = visit // len(bscans) if options.draw == "bscans" else visit
-
-    def flat(key: Key) -> Int[Array, "*n"]:
-        if options.draw == "bscans":
-            return measurements.plane(bscans[visit % len(bscans)], grid)
-        if options.draw == "patches":
-            return measurements.draw_patch(bscans, grid, tuple(options.patch), key=key)
-        pool = pools.context if options.targets == "measured" else pools.target
-        return coordinates.draw_points(key, jnp.asarray(pool), options.points)
-
-    return subject, lambda key: measurements.gather(data, subject, flat(key), grid, labelled=True)
-
-
 def subject_loss(
     config: ConfigDict,
     stage: Stage,
@@ -171,7 +123,7 @@ def subject_loss(
     def loss(parts: dict[str, Params], visit: Array, key: Key) -> tuple[Array, dict[str, Array]]:
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
-            i, draw = decoder_target(config, data, pools, grid, visit)
+            i, draw = visits.decoder_target(config, data, pools, grid, visit)
             subject = subject_of(data, pools, grid, model.learner.bind, i, 0, 0)._replace(draw_target=draw)
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
             return population.decoder_loss(model.learner, params, modulation, subject, stage.hyper, key=key)
@@ -189,6 +141,8 @@ def make_run(
 ) -> Callable[[State, Measurements, Hyper, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
     """`run(state, data, hyper, count)`: that many outer steps in one dispatch, and the metrics of the last.
 
+    `loss_total`, among the metrics, is the sum of all these steps' losses.
+
     The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
     depends on the seed and the step alone. `hyper` is traced, too: other numbers need no other program, and a sweep
     can batch over them.
@@ -200,14 +154,16 @@ def make_run(
     def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
         done, subjects = state.step - stage.first, data.scale.shape[0]
-        count = visit_count(config, stage, pools, grid, subjects)
+        count = visits.visit_count(config, stage.name, pools, grid, subjects)
         batch = min(options.subjects, count)
         if count == subjects:
             visit = jax.random.choice(pick, count, (batch,), replace=False)
         else:
             visit = visits.visited(root, done, count, batch)
         if config.train.schedule == "exponential":
-            decay = visits.exponential(done, visits.steps_per_epoch(count, batch), config.train.epoch_decay)
+            decay = visits.exponential(
+                done, visits.epoch_length(config, stage.name, pools, grid, subjects), config.train.epoch_decay
+            )
         else:
             decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
@@ -219,7 +175,12 @@ def make_run(
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, data, hyper)[1])
-        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry[0], data, hyper), (state, empty))
+
+        def one(_: Array, carry: tuple[State, dict[str, Array]]) -> tuple[State, dict[str, Array]]:
+            state, metrics = step(carry[0], data, hyper)
+            return state, metrics | {"loss_total": carry[1]["loss_total"] + metrics["loss"]}
+
+        return jax.lax.fori_loop(0, count, one, (state, empty | {"loss_total": jnp.zeros_like(empty["loss"])}))
 
     return run
 
