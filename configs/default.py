@@ -65,10 +65,11 @@ def model() -> ConfigDict:
             network="field",  # field | modulated_siren (inr_jax/networks/)
             width=96,  # of every hidden layer
             depth=5,  # hidden layers
-            activation="sine",  # sine | wire | finer | gaussian | relu
-            encoding="identity",  # identity | fourier | hashgrid
+            activation="sine",  # sine | wire | finer | finer_whole | gaussian | relu
+            encoding="identity",  # identity | pi (times pi) | fourier | hashgrid
             encodings=dict(
                 identity=dict(),
+                pi=dict(),
                 fourier=dict(features=128, scale=2.0),
                 hashgrid=dict(levels=8, features=2, log2_size=14, coarsest=8, finest=128),
             ),

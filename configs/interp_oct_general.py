@@ -9,6 +9,7 @@ from configs import default
 def get_config():
     config = default.get_config()
     config.data.name = "interp_oct"
+    config.data.interp_oct.mirror_left = False  # the reference takes every eye as it is
     config.model.width = 128
     config.model.depth = 6
     config.model.activation = "wire"

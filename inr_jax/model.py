@@ -48,7 +48,9 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
     return Hyper(**{name: jnp.float32(value) for name, value in (rates | config.to_dict() | changes).items()})
 
 
-def make_bind(apply: Callable[..., Values], *, side_range: str) -> Callable[..., Callable[[Coords], Values]]:
+def make_bind(
+    apply: Callable[..., Values], *, side_range: str = "centred"
+) -> Callable[..., Callable[[Coords], Values]]:
     """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred")."""
 
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:

@@ -156,10 +156,10 @@ def make_run(
         done, subjects = state.step - stage.first, data.scale.shape[0]
         count = visits.visit_count(config, stage.name, pools, grid, subjects)
         batch = min(options.subjects, count)
-        if count == subjects:
-            visit = jax.random.choice(pick, count, (batch,), replace=False)
-        else:
+        if visits.takes_whole_bscans(config, stage.name):
             visit = visits.visited(root, done, count, batch)
+        else:
+            visit = jax.random.choice(pick, count, (batch,), replace=False)
         if config.train.schedule == "exponential":
             decay = visits.exponential(
                 done, visits.epoch_length(config, stage.name, pools, grid, subjects), config.train.epoch_decay

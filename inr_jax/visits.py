@@ -72,10 +72,13 @@ def _bscans(config: ConfigDict, pools: Pools, grid: tuple[int, ...]) -> Int[np.n
     return pools.measured if config.train.autodecoder.targets == "measured" else np.arange(grid[0])
 
 
+def takes_whole_bscans(config: ConfigDict, stage: str) -> bool:
+    return stage == "autodecoder" and config.train.autodecoder.draw == "bscans"
+
+
 def visit_count(config: ConfigDict, stage: str, pools: Pools, grid: tuple[int, ...], subjects: int) -> int:
     """Visits of an epoch: every B-scan of every subject where a stage takes them whole, else every subject."""
-    whole = stage == "autodecoder" and config.train.autodecoder.draw == "bscans"
-    return subjects * len(_bscans(config, pools, grid)) if whole else subjects
+    return subjects * len(_bscans(config, pools, grid)) if takes_whole_bscans(config, stage) else subjects
 
 
 def epoch_length(config: ConfigDict, stage: str, pools: Pools, grid: tuple[int, ...], subjects: int) -> int:

@@ -19,6 +19,7 @@ HYPER = hyper(omega_first=1.0, omega_last=3.0)
 MODULATION = {"vector": {"size": 5}, "grid": {"levels": ((2, 3, 4), (3, 4, 2))}, "lowrank": {"rank": 2}}
 ENCODING = {
     "identity": {},
+    "pi": {},
     "fourier": {"features": 6, "scale": 1.0},
     "hashgrid": {"levels": 3, "features": 2, "log2_size": 6, "coarsest": 2, "finest": 8},
 }

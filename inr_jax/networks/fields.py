@@ -191,12 +191,12 @@ def field(
     inputs_everywhere: bool,
     axes: Sequence[int],
     read: str,
-    vector: str,
     heads: Mapping[str, int],
-    intensity: str,
     dimensions: int,
     sides: int,
     bfloat16: bool,
+    vector: str = "shift",
+    intensity: str = "affine",
 ) -> tuple[Callable[[Key, Modulation, Hyper], Params], Callable[[Params, Modulation, Array, Hyper], Values]]:
     """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
 

@@ -39,3 +39,6 @@ def make_losses(*, intensity: str, segmentation: str) -> tuple[Callable[..., Ter
     """(inner, outer) of (field, batch, hyper). Context batches are drawn with labels -1, so both are the same sum."""
     both = partial(loss, intensity=intensity, segmentation=segmentation)
     return both, both
+
+
+inner_loss, outer_loss = make_losses(intensity="mse", segmentation="cross_entropy")
