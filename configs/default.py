@@ -62,26 +62,45 @@ def model() -> ConfigDict:
     """The field and its modulation (inr_jax/networks/fields.py, inr_jax/modulations.py)."""
     return ConfigDict(
         dict(
+            network="field",  # field | modulated_siren (inr_jax/networks/)
             width=96,  # of every hidden layer
             depth=5,  # hidden layers
-            activation="sine",  # sine | wire | finer | gaussian | relu
-            encoding="identity",  # identity | fourier | hashgrid
+            activation="sine",  # sine | wire | finer | finer_whole | gaussian | relu
+            encoding="identity",  # identity | pi (times pi) | fourier | hashgrid
             encodings=dict(
                 identity=dict(),
+                pi=dict(),
                 fourier=dict(features=128, scale=2.0),
                 hashgrid=dict(levels=8, features=2, log2_size=14, coarsest=8, finest=128),
             ),
             residual=False,  # x <- layer(x) + x from the second layer on
             inputs_everywhere=False,  # the encoded coordinates enter every layer
+            intensity="affine",  # the head: affine (around 0.5) | sigmoid
+            side="centred",  # the SLO's values enter in [-1, 1] (centred) or as they are in [0, 1] (raw)
+            extent=dict(
+                of="population",  # [-1, 1] is a box in mm of the population | volume: each scan's own extent
+                divide_first=1.0,  # what the first coordinate (of the B-scans) is divided by
+            ),
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
                 parts=("grid", "weights"),  # any of vector, grid, lowrank, weights
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
                 vector=dict(size=128),
+                vector_enters="shift",  # shift (of every layer) | input (further inputs of the first layer)
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
             ),
+        )
+    )
+
+
+def loss() -> ConfigDict:
+    """What a field is scored by (inr_jax/losses.py); the weights are in `hyper`."""
+    return ConfigDict(
+        dict(
+            intensity="mse",  # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            segmentation="cross_entropy",  # cross_entropy | binary_cross_entropy
         )
     )
 
@@ -111,7 +130,10 @@ def train() -> ConfigDict:
             autodecoder=dict(
                 steps=6000,
                 subjects=8,  # per step
+                draw="points",  # points | patches | bscans (each whole, every one once an epoch)
                 points=1024,  # targets per subject
+                patch=(64, 64),  # rows, A-scans
+                targets="all",  # all | measured: the B-scans that are learned from
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
                 skip_above=1e6,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
@@ -139,9 +161,17 @@ def train() -> ConfigDict:
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
-            clip=1.0,  # of each part's gradient norm
+            clip=1.0,  # of each part's gradient norm; 0.0: none
             table_scale=0.01,  # standard deviation of the table's first codes
-            final_rate=0.1,  # share of its rate a stage ends with (cosine)
+            schedule="cosine",  # cosine | exponential
+            final_rate=0.1,  # cosine: share of its rate a stage ends with
+            epoch_decay=0.99,  # exponential: share of its rate that is left after an epoch
+            stop=dict(  # of an auto-decoder of whole B-scans alone: by its epochs' mean loss, which says the best, too
+                epochs=0,  # at most; 0: the stage's steps say
+                patience=0,  # epochs without a better one; 0: never
+                min_delta=1e-5,  # what counts as better
+                first_epoch=100,  # the first that counts
+            ),
             steps_per_dispatch=20,
             save_every=200,  # outer steps; validation and a checkpoint
             log_every=20,
@@ -156,10 +186,15 @@ def get_config() -> ConfigDict:
         dict(
             data=data(),
             model=model(),
+            loss=loss(),
             hyper=hyper(),
             rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
             adapt=dict(
                 steps=5,
+                epochs=0,  # instead of learned steps: Adam on the codes, every measured B-scan once an epoch; 0: not
+                rate=1e-3,  # of this Adam
+                epoch_decay=0.99,  # share of it that is left after an epoch
+                start_scale=1e-4,  # standard deviation of the codes it begins with
                 points=32_768,  # new measurements at every step
                 first_order=False,
                 checkpoint=False,  # recompute inner steps on the way back: less memory

@@ -88,6 +88,11 @@ def finer(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
     return sin(omega * jax.lax.stop_gradient(jnp.abs(pre[0]) + 1) * pre[0])
 
 
+def finer_whole(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
+    """FINER with the gradient through (|u| + 1), too."""
+    return sin(omega * (jnp.abs(pre[0]) + 1) * pre[0])
+
+
 def gaussian(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
     """exp(-(omega u)^2 / 2): Ramasinghe and Lucey, ECCV 2022; omega is the inverse width."""
     return jnp.exp(-0.5 * (omega * pre[0]) ** 2)
@@ -123,6 +128,7 @@ ACTIVATIONS = {
     "sine": Activation(sine, 1, _siren_weights, _inverse_root),
     "wire": Activation(wire, 2, _siren_weights, _inverse_root),
     "finer": Activation(finer, 1, _siren_weights, _finer_bias),
+    "finer_whole": Activation(finer_whole, 1, _siren_weights, _finer_bias),
     "gaussian": Activation(gaussian, 1, _inverse_root, _inverse_root),
     "relu": Activation(relu, 1, _inverse_root, _inverse_root),
 }

@@ -4,7 +4,8 @@ The model's frame is a box in mm, fixed by the training population and centred o
 of view is another part of the same box. Along every axis a coordinate is affine in the voxel's index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,29 @@ def index_to_box(
     shape: Sequence[int],
     spacing: Float[np.ndarray, "*N k"],
     offset: Float[np.ndarray, "*N k"],
-    half: Float[np.ndarray, "k"],
+    half: Float[np.ndarray, "*M k"],
 ) -> tuple[Float[np.ndarray, "*N k"], Float[np.ndarray, "*N k"]]:
     """(scale, shift) such that coordinate = scale * index + shift, with the grid's centre at `offset` mm."""
     scale = spacing / half
     shift = offset / half - 0.5 * (np.asarray(shape) - 1) * scale
     return np.asarray(scale, np.float32), np.asarray(shift, np.float32)
+
+
+def boxes(
+    extent: Mapping[str, Any],
+    half: Float[np.ndarray, "k"],
+    shape: Sequence[int],
+    spacing: Float[np.ndarray, "N k"],
+) -> Float[np.ndarray, "N k"]:
+    """Half-extent in mm of each scan's box.
+
+    extent: of = "population", the model's box for all; "volume", each scan's own, its outermost voxels' centres at
+    -1 and 1 (INteRp-OCT). The first coordinate is divided by `divide_first`.
+    """
+    of_scan = 0.5 * np.maximum(np.asarray(shape) - 1, 1) * spacing
+    chosen = of_scan if extent["of"] == "volume" else np.broadcast_to(half, spacing.shape)
+    divide = np.where(np.arange(len(shape)) == 0, extent["divide_first"], 1.0)
+    return np.asarray(chosen * divide, np.float32)
 
 
 def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"]) -> Float[Array, "*grid k"]:
@@ -37,9 +55,10 @@ def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"
     return index * scale + shift
 
 
-def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "k"]) -> Float[np.ndarray, "*N 2 3"]:
+def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "*M k"]) -> Float[np.ndarray, "*N 2 3"]:
     """An affine from en-face mm to SLO pixels, as one from the first and last coordinate of the box."""
-    return np.asarray(affine * np.array([half[0], half[-1], 1.0]), np.float32)
+    mm = np.stack([half[..., 0], half[..., -1], np.ones_like(half[..., 0])], -1)
+    return np.asarray(affine * mm[..., None, :], np.float32)
 
 
 def sample_side(side: Side, coords: Float[Array, "*n k"]) -> Float[Array, "*n"]:

@@ -28,6 +28,11 @@ def identity(params: Params, x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
     return x
 
 
+def times_pi(params: Params, x: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """pi x: what INteRp-OCT gives its SIRENs."""
+    return jnp.pi * x
+
+
 def fourier_init(key: Key, k: int, *, features: int = 256, scale: float = 1.0) -> Params:
     return {"matrix": scale * jax.random.normal(key, (features, k))}
 
@@ -111,6 +116,7 @@ def hashgrid(
 
 ENCODINGS = {
     "identity": Encoding(identity_init, identity),
+    "pi": Encoding(identity_init, times_pi),
     "fourier": Encoding(fourier_init, fourier),
     "hashgrid": Encoding(hashgrid_init, hashgrid),
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, lpips, metrics, progress, report, scan_io, trained, workdir
+from inr_jax import baselines, data, losses, lpips, metrics, progress, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
@@ -106,7 +106,11 @@ def assess(
     """Adapts to every scan of a split, and scores it beside all baselines. quick: tune those on fewer scans."""
     config = model.config.data
     population = data.load(config, split)
-    own = {f"inr_jax, {model.config.adapt.steps} steps": False} | ({"inr_jax, fit": True} if fit else {})
+    adapt = model.config.adapt
+    # `fit` draws loose points, which SSIM cannot take
+    fit = fit and model.config.loss.intensity not in losses.NEED_PATCHES
+    taken = f"{adapt.epochs} epochs" if adapt.epochs else f"{adapt.steps} steps"
+    own = {f"inr_jax, {taken}": False} | ({"inr_jax, fit": True} if fit else {})
     answers = {
         name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
     }

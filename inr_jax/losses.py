@@ -1,9 +1,16 @@
-"""Losses: differentiable, pure, each a mean over the points of one subject."""
+"""Losses: differentiable, pure, each a mean over the points of one subject.
+
+To add one that a config can name: a function of (prediction, target, weights) and a line in INTENSITY or SEGMENTATION.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+LOG_LEAST = -100.0
 
 
 def weighted_mean(values: Float[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
@@ -28,6 +35,22 @@ def cross_entropy(
     return weighted_mean(-chosen, known)
 
 
+def binary_cross_entropy(
+    logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]
+) -> Float[Array, ""]:
+    """-[t log p + (1 - t) log(1 - p)] of every class's p = softmax(logits), logs not below -100.
+
+    A mean over the classes and the points whose label is known (>= 0). INteRp-OCT, Kepp et al. 2025.
+    """
+    t = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    log_p = jax.nn.log_softmax(logits, -1)
+    p = jnp.exp(log_p)
+    below_1 = p < 1  # log(0) is kept out of the branch that is not taken: its gradient would be NaN
+    log_rest = jnp.where(below_1, jnp.log1p(-jnp.where(below_1, p, 0.0)), LOG_LEAST)
+    each = t * jnp.maximum(log_p, LOG_LEAST) + (1 - t) * jnp.maximum(log_rest, LOG_LEAST)
+    return weighted_mean(-each.mean(-1), weights * (labels >= 0))
+
+
 def soft_dice(logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
     """1 - mean over present classes > 0 of 2 sum(p t) / (sum p + sum t): Milletari et al., 3DV 2016."""
     classes = logits.shape[-1]
@@ -47,7 +70,13 @@ def _gaussian_window(size: int, sigma: float) -> np.ndarray:
 
 def _blur(image: Float[Array, "H W"], window: np.ndarray) -> Float[Array, "H W"]:
     """Separable convolution, zeros outside."""
-    across = jax.vmap(lambda line: jnp.convolve(line, window.astype(line.dtype), mode="same"))
+    reach = len(window) // 2
+
+    def along(line: Float[Array, "n"]) -> Float[Array, "n"]:
+        # not mode="same", which gives a line shorter than the window the window's length
+        return jnp.convolve(line, window.astype(line.dtype), mode="full")[reach : reach + line.shape[0]]
+
+    across = jax.vmap(along)
     return across(across(image).T).T
 
 
@@ -65,3 +94,27 @@ def ssim(prediction: Float[Array, "H W"], target: Float[Array, "H W"]) -> Float[
 def combined(prediction: Float[Array, "H W"], target: Float[Array, "H W"]) -> Float[Array, ""]:
     """MSE + 0.1 (1 - SSIM) of one B-scan."""
     return ((prediction - target) ** 2).mean() + 0.1 * (1 - ssim(prediction, target))
+
+
+def of_image(
+    loss: Callable[[Float[Array, "H W"], Float[Array, "H W"]], Float[Array, ""]],
+) -> Callable[[Float[Array, "*n C"], Float[Array, "*n C"], Float[Array, "*n"]], Float[Array, ""]]:
+    """A loss of one image as one of a patch [H, W, C], the mean over its channels; places of weight 0 count as right.
+
+    Raises ValueError on loose points, which have no neighbours.
+    """
+
+    def of_patch(
+        prediction: Float[Array, "*n C"], target: Float[Array, "*n C"], weights: Float[Array, "*n"]
+    ) -> Float[Array, ""]:
+        if prediction.ndim != 3:
+            raise ValueError(f"SSIM: expected a patch [H, W, C]; found loose points, shape {prediction.shape}")
+        shown = jnp.where(weights[..., None] > 0, prediction, target)
+        return jax.vmap(loss, in_axes=-1)(shown, target).mean()
+
+    return of_patch
+
+
+INTENSITY = {"mse": mse, "ssim": of_image(lambda p, t: 1 - ssim(p, t)), "combined": of_image(combined)}
+NEED_PATCHES = ("ssim", "combined")
+SEGMENTATION = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}

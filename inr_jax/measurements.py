@@ -1,13 +1,17 @@
 """A population on the device, and how batches are drawn from it inside a jitted step."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from inr_jax import coordinates
 from inr_jax.types import Batch, Key, Population, Side
+
+POPULATION = {"of": "population", "divide_first": 1.0}  # the extent of every model but the reference's
 
 
 class Measurements(NamedTuple):
@@ -21,14 +25,17 @@ class Measurements(NamedTuple):
     slo: Side | None  # image [N, Y, X], to_pixel [N, 2, 3]
 
 
-def to_device(population: Population, half: Float[np.ndarray, "k"]) -> Measurements:
-    """The arrays of a population in a model's box of half-extent `half` mm."""
+def to_device(
+    population: Population, half: Float[np.ndarray, "k"], extent: Mapping[str, Any] = POPULATION
+) -> Measurements:
+    """The arrays of a population in a model's box of half-extent `half` mm, or each in its own (coordinates.boxes)."""
     n, grid = len(population.names), population.measured.shape
-    scale, shift = coordinates.index_to_box(grid, population.spacing, population.offset, half)
+    boxes = coordinates.boxes(extent, half, grid, population.spacing)
+    scale, shift = coordinates.index_to_box(grid, population.spacing, population.offset, boxes)
     labels = population.labels if population.labels is not None else np.full((n, *grid), -1)
     slo = None
     if population.slo is not None and population.slo_affine is not None:
-        to_pixel = coordinates.slo_to_pixel(population.slo_affine, half)
+        to_pixel = coordinates.slo_to_pixel(population.slo_affine, boxes)
         slo = Side(jnp.asarray(population.slo, jnp.float32), jnp.asarray(to_pixel))
     return Measurements(
         intensity=jnp.asarray(population.intensity.reshape(n, -1, population.intensity.shape[-1]), jnp.float32),
@@ -72,6 +79,21 @@ def draw(
     return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled)
 
 
+def plane(index: Int[Array, ""], grid: tuple[int, ...]) -> Int[Array, "H W"]:
+    """Flat voxel indices of one B-scan."""
+    size = grid[1] * grid[2]
+    return index * size + jnp.arange(size).reshape(grid[1:])
+
+
+def draw_patch(
+    bscans: Int[Array, "b"], grid: tuple[int, ...], patch: tuple[int, int], *, key: Key
+) -> Int[Array, "{patch[0]} {patch[1]}"]:
+    """Flat voxel indices of a patch (rows, A-scans) at a uniform place of one of some B-scans."""
+    which, where = jax.random.split(key)
+    inside = coordinates.draw_patch(where, (1, *grid[1:]), (1, *patch))[0]
+    return jax.random.choice(which, bscans) * (grid[1] * grid[2]) + inside
+
+
 class Pools(NamedTuple):
     """Flat voxel indices by what they are for."""
 
@@ -79,6 +101,7 @@ class Pools(NamedTuple):
     target: Int[np.ndarray, "t"]  # everything, scored in the outer loss
     training: Int[np.ndarray, "f"]  # of the context: what `fit` moves by
     held_out: Int[np.ndarray, "h"]  # of the context: what stops it
+    measured: Int[np.ndarray, "b"]  # B-scans that were measured wholly
 
 
 def pools(measured: Bool[np.ndarray, "*grid"], *, held_out: float = 0.1, seed: int = 0) -> Pools:
@@ -96,4 +119,5 @@ def pools(measured: Bool[np.ndarray, "*grid"], *, held_out: float = 0.1, seed: i
     columns = np.unique(column[measured])
     chosen = np.random.default_rng(seed).permutation(columns)[: max(1, round(held_out * len(columns)))]
     out = np.isin(column[measured], chosen)
-    return Pools(context, flat.ravel(), context[~out], context[out])
+    whole = np.flatnonzero(measured.reshape(len(measured), -1).all(-1))
+    return Pools(context, flat.ravel(), context[~out], context[out], whole)

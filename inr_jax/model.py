@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from inr_jax import adaptation, coordinates, modulations
+from inr_jax import adaptation, coordinates, losses, modulations
 from inr_jax.errors import InputError
-from inr_jax.networks import fields
+from inr_jax.networks import fields, modulated_siren
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
 from inr_jax.types import Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
@@ -48,14 +48,19 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
     return Hyper(**{name: jnp.float32(value) for name, value in (rates | config.to_dict() | changes).items()})
 
 
-def make_bind(apply: Callable[..., Values]) -> Callable[..., Callable[[Coords], Values]]:
+def make_bind(
+    apply: Callable[..., Values], *, side_range: str = "centred"
+) -> Callable[..., Callable[[Coords], Values]]:
+    """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred")."""
+
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
 
         def at(coords: Coords) -> Values:
             if side is None:
                 return apply(field, modulation, coords, hyper)
-            value = hyper.side * (2 * coordinates.sample_side(side, coords) - 1)
+            value = coordinates.sample_side(side, coords)
+            value = hyper.side * (value if side_range == "raw" else 2 * value - 1)
             return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
 
         return at
@@ -75,10 +80,61 @@ def _check_grid(options: ConfigDict, dimensions: int) -> None:
             )
 
 
+class Network(NamedTuple):
+    """What a network offers: init(key, codes, hyper), apply(params, modulation, inputs, hyper), and its gauge."""
+
+    init: Callable[..., Params]
+    apply: Callable[..., Values]
+    change_gauge: Callable[[Params, Params], Params]
+
+
+def _network(options: ConfigDict, signal: Signal) -> Network:
+    """The network that `model.network` names."""
+    heads = {"intensity": signal.channels} | ({"segmentation": signal.classes} if signal.classes else {})
+    shared = dict(
+        width=options.width,
+        depth=options.depth,
+        encoding=options.encoding,
+        encodings=options.encodings.to_dict(),
+        heads=heads,
+        intensity=options.intensity,
+        dimensions=signal.dimensions,
+        sides=int(signal.slo),
+    )
+    if options.network == "modulated_siren":
+        parts = set(options.modulation.parts)
+        if not {"vector"} <= parts <= {"vector", "weights"}:
+            raise InputError(
+                f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
+            )
+        return Network(*modulated_siren.field(**shared), modulated_siren.change_gauge)
+    if options.network != "field":
+        raise InputError(f"model.network: expected field or modulated_siren; found {options.network!r}")
+    init, apply = fields.field(
+        **shared,
+        activation=options.activation,
+        residual=options.residual,
+        inputs_everywhere=options.inputs_everywhere,
+        axes=options.modulation.axes,
+        read=options.modulation.read,
+        vector=options.modulation.vector_enters,
+        bfloat16=options.bfloat16,
+    )
+    return Network(init, apply, fields.change_gauge)
+
+
 def build(config: ConfigDict, signal: Signal) -> Model:
     """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
     options = config.model
     parts = tuple(options.modulation.parts)
+    fields.check_names(
+        {
+            "model.side": (options.side, ("centred", "raw")),
+            "model.extent.of": (options.extent.of, ("population", "volume")),
+            "loss.intensity": (config.loss.intensity, losses.INTENSITY),
+            "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
+        }
+    )
     if unknown := set(parts) - set(PARTS):
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
@@ -88,22 +144,8 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not codes:
         raise InputError("model.modulation.parts: expected a vector, grid or lowrank part; found none")
-    init_field, apply = fields.field(
-        width=options.width,
-        depth=options.depth,
-        activation=options.activation,
-        encoding=options.encoding,
-        encodings=options.encodings.to_dict(),
-        residual=options.residual,
-        inputs_everywhere=options.inputs_everywhere,
-        axes=options.modulation.axes,
-        read=options.modulation.read,
-        heads={"intensity": signal.channels} | ({"segmentation": signal.classes} if signal.classes else {}),
-        dimensions=signal.dimensions,
-        sides=int(signal.slo),
-        bfloat16=options.bfloat16,
-    )
-    shapes = jax.eval_shape(init_field, jax.random.key(0), codes, hyper_of(config.hyper))
+    network = _network(options, signal)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config.hyper))
 
     def start(learned: Params) -> Modulation:
         """The learned codes; the weights' own changes begin at zero."""
@@ -114,13 +156,12 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         rule = adaptation.rule_params(
             start(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
         )
-        return MetaParams(init_field(key, codes, hyper), codes, rule)
+        return MetaParams(network.init(key, codes, hyper), codes, rule)
 
     learner = Learner(
-        make_bind(apply),
+        make_bind(network.apply, side_range=options.side),
         start,
         adaptation.GRADIENT_RULE,
-        reconstruction.inner_loss,
-        reconstruction.outer_loss,
+        *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
     )
-    return Model(init, learner, codes, fields.change_gauge)
+    return Model(init, learner, codes, network.change_gauge)

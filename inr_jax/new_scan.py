@@ -161,7 +161,7 @@ def _render_at(
     undo: preprocessing.Undo,
 ) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
     """B-scans at fractional places in the scan's own geometry, one at a time: memory holds little but the result."""
-    data = measurements.to_device(population, model.half)
+    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
     hyper = render.hyper_of(model.config.hyper)
     _, h, w = population.measured.shape
 

@@ -43,8 +43,8 @@ PARTS = ("field", "start", "rule", "table")
 
 
 def outer_optimizer(clip: float) -> optax.GradientTransformation:
-    """Adam with a gradient clip of its own for every part; rates, numbers of `Hyper`, come in `apply_gradients`."""
-    each = optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam())
+    """Adam with a gradient clip of its own for every part (0: none); rates, of `Hyper`, come in `apply_gradients`."""
+    each = optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), optax.scale_by_adam())
 
     def name(part: str, leaves: Params) -> Params:
         return jax.tree.map(lambda _: part, leaves)

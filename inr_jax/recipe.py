@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import gauge, measurements, population
+from inr_jax import gauge, measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -46,6 +46,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
             raise InputError(f"train.{name}.rates: expected {', '.join(population.PARTS)}; found {', '.join(unknown)}")
+        visits.check(config, name)
         if options.over not in population.OVER:
             raise InputError(f"train.{name}.over: expected one of {', '.join(population.OVER)}; found {options.over!r}")
         for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
@@ -55,9 +56,12 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
         if options.steps:
             result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+    if config.train.schedule not in ("cosine", "exponential"):
+        raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
+    visits.check_stop(config, [stage.name for stage in result])
     if not result:
         raise InputError("train.stages: expected at least one of autodecoder, rule, joint; found none")
     return tuple(result)
@@ -113,16 +117,17 @@ def subject_loss(
     pools: measurements.Pools,
     grid: tuple[int, ...],
 ) -> Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]]:
-    """The loss of one subject in a stage: (parts, subject index, key) -> (scalar, metrics)."""
+    """The loss of a visit (a subject, or one B-scan) in a stage: (parts, visit, key) -> (scalar, metrics)."""
     options = config.train[stage.name]
-    context = 0 if stage.name == "autodecoder" else options.context  # an auto-decoder draws none
 
-    def loss(parts: dict[str, Params], i: Array, key: Key) -> tuple[Array, dict[str, Array]]:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, context, options.points)
+    def loss(parts: dict[str, Params], visit: Array, key: Key) -> tuple[Array, dict[str, Array]]:
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
+            i, draw = visits.decoder_target(config, data, pools, grid, visit)
+            subject = subject_of(data, pools, grid, model.learner.bind, i, 0, 0)._replace(draw_target=draw)
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
             return population.decoder_loss(model.learner, params, modulation, subject, stage.hyper, key=key)
+        subject = subject_of(data, pools, grid, model.learner.bind, visit, options.context, options.points)
         return population.meta_loss(
             model.learner, params, subject, stage.hyper, steps=config.adapt.steps, key=key,
             first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,
@@ -131,16 +136,12 @@ def subject_loss(
     return loss
 
 
-def schedule(step: Array, steps: int, warmup: int, final: float) -> Array:
-    """Share of its rate a step of a stage learns with: a linear rise over `warmup` steps, a cosine down to `final`."""
-    rise = jnp.minimum((step + 1) / (warmup + 1), 1.0)
-    return rise * (final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * step / max(steps, 1))))
-
-
 def make_run(
     config: ConfigDict, stage: Stage, model: Model, pools: measurements.Pools, grid: tuple[int, ...]
 ) -> Callable[[State, Measurements, Hyper, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
     """`run(state, data, hyper, count)`: that many outer steps in one dispatch, and the metrics of the last.
+
+    `loss_total`, among the metrics, is the sum of all these steps' losses.
 
     The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
     depends on the seed and the step alone. `hyper` is traced, too: other numbers need no other program, and a sweep
@@ -152,19 +153,34 @@ def make_run(
 
     def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
-        count = data.scale.shape[0]
-        subjects = jax.random.choice(pick, count, (min(options.subjects, count),), replace=False)
-        decay = schedule(state.step - stage.first, stage.end - stage.first, options.warmup, config.train.final_rate)
+        done, subjects = state.step - stage.first, data.scale.shape[0]
+        count = visits.visit_count(config, stage.name, pools, grid, subjects)
+        batch = min(options.subjects, count)
+        if visits.takes_whole_bscans(config, stage.name):
+            visit = visits.visited(root, done, count, batch)
+        else:
+            visit = jax.random.choice(pick, count, (batch,), replace=False)
+        if config.train.schedule == "exponential":
+            decay = visits.exponential(
+                done, visits.epoch_length(config, stage.name, pools, grid, subjects), config.train.epoch_decay
+            )
+        else:
+            decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
         return population.batch_step(
-            loss, state, subjects, optimizer, stage.learns, hyper, decay, key,
+            loss, state, visit, optimizer, stage.learns, hyper, decay, key,
             over=options.over, skip_above=options.skip_above,
         )  # fmt: skip
 
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(step, state, data, hyper)[1])
-        return jax.lax.fori_loop(0, count, lambda _, carry: step(carry[0], data, hyper), (state, empty))
+
+        def one(_: Array, carry: tuple[State, dict[str, Array]]) -> tuple[State, dict[str, Array]]:
+            state, metrics = step(carry[0], data, hyper)
+            return state, metrics | {"loss_total": carry[1]["loss_total"] + metrics["loss"]}
+
+        return jax.lax.fori_loop(0, count, one, (state, empty | {"loss_total": jnp.zeros_like(empty["loss"])}))
 
     return run
 

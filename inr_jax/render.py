@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from inr_jax import adaptation, coordinates, measurements, modulations
+from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.types import MetaParams, Modulation, Params
@@ -28,6 +29,8 @@ def make_adapt(
     steps: int | None = None,
 ) -> Callable[..., tuple[Modulation, Array]]:
     """`adapt(params, data, subject)`: config.adapt.steps learned steps on new draws of what was measured."""
+    if config.adapt.epochs:
+        return _adapt_by_epochs(config, built, grid, context)
     hyper = hyper_of(config.hyper)
 
     def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
@@ -45,6 +48,40 @@ def make_adapt(
             steps=config.adapt.steps if steps is None else steps,
             key=jax.random.key(config.train.seed + 3),
         )
+
+    return run
+
+
+def _adapt_by_epochs(
+    config: ConfigDict, built: Model, grid: tuple[int, ...], context: Int[np.ndarray, "c"]
+) -> Callable[..., tuple[Modulation, Array]]:
+    """`adapt(params, data, subject)`: config.adapt.epochs of Adam over the B-scans that `context` holds whole."""
+    if len(grid) != 3:
+        raise InputError(f"adapt.epochs: expected 0 for images, which have no B-scans; found {config.adapt.epochs}")
+    size = grid[1] * grid[2]
+    bscans = jnp.asarray(np.flatnonzero(np.bincount(context // size, minlength=grid[0]) == size))
+    if not bscans.size:
+        raise InputError("adapt.epochs: expected B-scans that were measured whole; found none")
+    hyper, options = hyper_of(config.hyper), config.adapt
+    begin, order = jax.random.split(jax.random.key(config.train.seed + 3))
+
+    def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
+        side = measurements.side_of(data, i)
+        leaves, structure = jax.tree.flatten(built.codes)
+        keys = jax.random.split(jax.random.fold_in(begin, i), len(leaves))
+        start = [options.start_scale * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+        return adaptation.fit_epochs(
+            built.learner.inner_loss,
+            lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
+            params,
+            lambda visit: measurements.gather(
+                data, i, measurements.plane(bscans[visit], grid), grid, labelled=False
+            ),
+            hyper,
+            modulation=jax.tree.unflatten(structure, start),
+            visits=len(bscans), epochs=options.epochs, rate=options.rate, decay=options.epoch_decay,
+            key=jax.random.fold_in(order, i),
+        )  # fmt: skip
 
     return run
 

@@ -1,5 +1,6 @@
 """Training: the stages of `recipe`, with checkpoints, logs, progress and resume."""
 
+import json
 import logging
 import signal
 import threading
@@ -15,7 +16,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from inr_jax import checkpoint, coordinates, data, measurements, model, progress, recipe, workdir
+from inr_jax import checkpoint, coordinates, data, epochs, measurements, model, progress, recipe, visits, workdir
+from inr_jax.epochs import Course
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import State
@@ -46,7 +48,7 @@ class Validation:
     def __init__(self, config: ConfigDict, built: Model, population: Population, half: np.ndarray) -> None:
         count = min(config.train.validation_scans, len(population.names))
         self.grid = population.measured.shape
-        self.data = measurements.to_device(population, half)
+        self.data = measurements.to_device(population, half, config.model.extent.to_dict())
         pools = measurements.pools(population.measured, held_out=config.fit.held_out)
         adapt = make_adapt(config, built, self.grid, pools.context)
         rest = np.setdiff1d(pools.target, pools.context)
@@ -135,7 +137,7 @@ def _learn(
         log.info("resuming %s at step %d", folder, step)
     workdir.drop_lines_after(folder / workdir.LOG, int(state.step))
     validate = Validation(config, built, validation, half)
-    device_data = measurements.to_device(population, half)
+    device_data = measurements.to_device(population, half, config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=config.fit.held_out)
     stages = recipe.stages(config)
     with (
@@ -163,14 +165,19 @@ def _run_stage(
         desc=f"train: {stage.name}",
         unit="step",
     )
+    length = visits.epoch_length(config, stage.name, pools, validate.grid, device_data.scale.shape[0])
+    by_epoch = bool(options.stop.epochs or options.stop.patience)
+    course = _course(folder, int(state.step)) if by_epoch else Course()
     with bar:
         bar.set_postfix_str("compiling, once")
-        while (step := int(state.step)) < stage.end:
+        while (step := int(state.step)) < stage.end and not epochs.is_over(course, options.stop):
             due = min(_next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every))
+            due = min(due, stage.first + _next(step - stage.first, length)) if by_epoch else due
             count = min(due, stage.end) - step
             began = time.perf_counter()
             state, metrics = run(state, device_data, stage.hyper, jnp.int32(count))
             now = int(state.step)
+            course = course._replace(total=course.total + float(metrics.pop("loss_total")))
             seconds = (time.perf_counter() - began) / count
             bar.update(count)
             if now % options.log_every == 0 or now == stage.end:
@@ -178,13 +185,40 @@ def _run_stage(
                 _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
                 bar.set_postfix(psnr=f"{record['psnr']:.2f} dB", refresh=False)
             stopped = stop.is_set()
-            if now % options.save_every == 0 or now == stage.end or stopped:
+            if by_epoch and (now - stage.first) % length == 0:
+                course, before = epochs.after_epoch(course, course.total / length, options.stop), course
+                _log(folder, writer, {"step": now, "epoch": course.epoch, "epoch_loss": before.total / length})
+                if course.best < before.best or epochs.is_over(course, options.stop):
+                    _save_epoch(folder, state, course, before.total / length, options.keep)
+                    continue
+            if by_epoch and (now % options.save_every == 0 or now == stage.end or stopped):
+                _save_epoch(folder, state, course, float("inf"), options.keep)
+            elif now % options.save_every == 0 or now == stage.end or stopped:
                 _save(folder, state, stage, validate, writer, options.keep)
             if stopped:
                 raise InterruptedError(
                     f"{folder}: stopped and saved at step {now}; the same command goes on from there"
                 )
     return state
+
+
+def _course(folder: Path, step: int) -> Course:
+    """How far a training that counts in epochs was at its checkpoint."""
+    if step == 0:
+        return Course()
+    lines = (json.loads(line) for line in (folder / workdir.LOG).read_text().splitlines())
+    found = [line["course"] for line in lines if line["step"] == step and "course" in line]
+    return Course(*found[-1])
+
+
+def _save_epoch(folder: Path, state: State, course: Course, loss: float, keep: int) -> None:
+    """A checkpoint scored by an epoch's mean loss (inf: within an epoch, never the best).
+
+    Its course is written first: a line without its checkpoint is dropped on resuming.
+    """
+    step = int(state.step)
+    workdir.append_line(folder / workdir.LOG, {"step": step, "course": list(course)})
+    checkpoint.save(folder, state, step=step, validation=-loss, keep=keep)
 
 
 def _next(step: int, every: int) -> int:

@@ -98,7 +98,7 @@ def adapt_population(
     """
     trained.check(population)
     grid = population.measured.shape
-    data = measurements.to_device(population, trained.half)
+    data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
     context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
     adapt = jax.jit(render.make_adapt(trained.config, trained.built, grid, context, steps=steps))

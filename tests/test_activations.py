@@ -69,6 +69,7 @@ def closed_forms():
         "sine": ((u,), np.sin(OMEGA * u)),
         "wire": ((u, v), np.cos(OMEGA * u) * np.exp(-100 * v**2)),
         "finer": ((u,), np.sin(OMEGA * (np.abs(u) + 1) * u)),
+        "finer_whole": ((u,), np.sin(OMEGA * (np.abs(u) + 1) * u)),
         "gaussian": ((u,), np.exp(-((OMEGA * u) ** 2) / 2)),
         "relu": ((u,), np.maximum(u, 0)),
     }
@@ -87,6 +88,12 @@ def test_finer_passes_no_gradient_through_its_scale():
     got = jax.grad(lambda x: activations.finer((x,), jnp.float32(OMEGA)))(u)
     scale = OMEGA * (abs(u) + 1)
     np.testing.assert_allclose(got, scale * np.cos(scale * u), rtol=1e-5)
+
+
+def test_finer_whole_passes_the_gradient_through_its_scale_too():
+    u = 0.07
+    got = jax.grad(lambda x: activations.finer_whole((x,), jnp.float32(OMEGA)))(u)
+    np.testing.assert_allclose(got, OMEGA * (2 * u + 1) * np.cos(OMEGA * (u + 1) * u), rtol=1e-5)
 
 
 def layers(name, width=128, depth=6):
@@ -135,7 +142,7 @@ def bounds(name, fan_in, first, omega):
     return {
         "sine": (siren, root),
         "wire": (siren, root),
-        "finer": (siren, 10.0 if first else root),
+        **dict.fromkeys(("finer", "finer_whole"), (siren, 10.0 if first else root)),
         "gaussian": (root, root),
         "relu": (root, root),
     }[name]

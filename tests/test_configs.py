@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from real_data import real_data
-from synthetic import image_population, layered_population
+from synthetic import image_population, layered_population, write_folds
 from toy import CONFIGS, ROOT, make_tiny, read_config
 
 from inr_jax import data, main, measurements, model, recipe
@@ -85,7 +85,7 @@ def test_the_command_in_a_docstring_parses_to_this_config_and_what_it_changes(pa
         changed = dict(re.findall(r"--config\.([\w.]+)=(\S+)", " ".join(arguments)))
         assert values.workdir.startswith("runs/")
         assert dict(leaves(values.config)) == dict(leaves(read_config(path))) | changed
-        if read_config(path).data.name in NEEDS:
+        if read_config(path).data.name in {*NEEDS, "interp_oct"}:
             assert "data.path" in changed  # where a user's own scans are
 
 
@@ -97,8 +97,12 @@ def test_the_demo_trains_what_its_command_says_it_does() -> None:
 
 
 @every_config
-def test_a_config_at_toy_size_reads_three_splits_of_the_set_it_names_and_no_person_twice(path: Path) -> None:
+def test_a_config_at_toy_size_reads_three_splits_of_the_set_it_names_and_no_person_twice(
+    path: Path, tmp_path: Path
+) -> None:
     config = make_tiny(read_config(path), steps=2)
+    if config.data.name == "interp_oct":
+        config.data.path = str(write_folds(tmp_path))
     if config.data.name in NEEDS:
         real_data(NEEDS[config.data.name])
     splits = [data.load(config.data, split) for split in ("train", "validation", "test")]
@@ -137,7 +141,8 @@ def test_every_stage_of_a_config_fits_its_own_size(path: Path) -> None:
     pools = measurements.pools(population.measured)
     state = jax.eval_shape(lambda: recipe.initial_state(config, built, 2))
     stages = recipe.stages(config)
-    assert [stage.name for stage in stages] == ["autodecoder", "rule", "joint"]
+    expected = ["autodecoder"] if config.data.name == "interp_oct" else ["autodecoder", "rule", "joint"]
+    assert [stage.name for stage in stages] == expected
     for stage in stages:
         run = recipe.make_run(config, stage, built, pools, grid)
         after, told = jax.eval_shape(run, state, on_device, stage.hyper, jnp.int32(1))
@@ -145,9 +150,13 @@ def test_every_stage_of_a_config_fits_its_own_size(path: Path) -> None:
         for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
             assert (new.shape, new.dtype) == (old.shape, old.dtype)
         assert {"loss", "psnr"} <= set(told)
-    first, codes = built.codes["grid"]["level_0"], config.model.modulation.grid.levels[0]
-    assert first.shape == tuple(codes)
+    modulation = config.model.modulation
+    codes = {"vector": (modulation.vector.size,), "grid": tuple(modulation.grid.levels[0])}
+    for part, shape in codes.items():
+        if part in modulation.parts:
+            assert jax.tree.leaves(built.codes[part])[0].shape == shape
+    inputs = 3 if config.model.inputs_everywhere else 0  # the stand-in has no SLO
     weight = state.params.field["layer_1"]["weight_0"]
-    assert weight.shape == (config.model.width, config.model.width)
+    assert weight.shape == (inputs + config.model.width, config.model.width)
     assert f"layer_{config.model.depth - 1}" in state.params.field
     assert f"layer_{config.model.depth}" not in state.params.field

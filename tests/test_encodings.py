@@ -14,6 +14,7 @@ from inr_jax.encodings import ENCODINGS
 PLACES = np.random.default_rng(0).uniform(-1, 1, (40, 3))
 SMALL = {
     "identity": {},
+    "pi": {},
     "fourier": {"features": 8, "scale": 2.0},
     "hashgrid": {"levels": 4, "features": 2, "log2_size": 8, "coarsest": 4, "finest": 32},
 }

@@ -19,13 +19,14 @@ HYPER = hyper(omega_first=1.0, omega_last=3.0)
 MODULATION = {"vector": {"size": 5}, "grid": {"levels": ((2, 3, 4), (3, 4, 2))}, "lowrank": {"rank": 2}}
 ENCODING = {
     "identity": {},
+    "pi": {},
     "fourier": {"features": 6, "scale": 1.0},
     "hashgrid": {"levels": 3, "features": 2, "log2_size": 6, "coarsest": 2, "finest": 8},
 }
 DEFAULTS = dict(
     width=12, depth=3, activation="sine", encoding="identity", encodings=ENCODING, residual=False,
-    inputs_everywhere=False, axes=(0, 2), read="linear", heads={"intensity": 1, "segmentation": 4},
-    dimensions=3, sides=1, bfloat16=False,
+    inputs_everywhere=False, axes=(0, 2), read="linear", vector="shift", heads={"intensity": 1, "segmentation": 4},
+    intensity="affine", dimensions=3, sides=1, bfloat16=False,
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_soft_dice_is_over_the_classes_that_are_present():
     np.testing.assert_allclose(got, 1 - dice[[1, 3]].mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.soft_dice])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.binary_cross_entropy, losses.soft_dice])
 def test_what_is_masked_has_no_gradient(loss):
     gradient = jax.grad(loss)(jnp.float32(LOGITS), jnp.asarray(LABELS), jnp.float32(WEIGHTS))
     masked = (LABELS < 0) | (WEIGHTS == 0)
@@ -101,3 +101,30 @@ def test_image_losses_agree_with_the_published_outputs():
     np.testing.assert_allclose(1 - losses.ssim(a, b), stored["ssim_loss"], rtol=1e-3)
     np.testing.assert_allclose(losses.combined(a, b), stored["combi_loss"], rtol=1e-4)
     np.testing.assert_allclose(losses.mse(a[..., None], b[..., None], jnp.ones(a.shape)), stored["mse"], rtol=1e-5)
+
+
+def test_binary_cross_entropy_is_over_every_class_of_known_points():
+    known = (LABELS >= 0) & (WEIGHTS > 0)
+    p, t = softmax(LOGITS, -1)[known], np.eye(4)[LABELS[known]]
+    expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    got = losses.binary_cross_entropy(jnp.float32(LOGITS), jnp.asarray(LABELS), jnp.float32(WEIGHTS))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_binary_cross_entropy_of_a_certain_answer_is_clamped_with_finite_gradients():
+    """Certain and wrong: both logs are -100, of 2 in 3 classes. Certain and right: 0."""
+    logits = jnp.float32([[1e4, 0.0, 0.0]])
+    both = jax.value_and_grad(losses.binary_cross_entropy)
+    wrong, gradient = both(logits, jnp.array([1]), jnp.ones(1))
+    np.testing.assert_allclose(wrong, 200 / 3, rtol=1e-6)
+    assert np.isfinite(gradient).all()
+    right, gradient = both(logits, jnp.array([0]), jnp.ones(1))
+    assert float(right) == 0
+    assert np.isfinite(gradient).all()
+
+
+def test_binary_cross_entropy_agrees_with_the_published_output():
+    stored = np.load(fixture("losses.npz"))
+    logits, labels = jnp.log(stored["probabilities"]), jnp.asarray(stored["onehot"].argmax(-1))
+    got = losses.binary_cross_entropy(logits, labels, jnp.ones(len(labels)))
+    np.testing.assert_allclose(got, stored["bce"], rtol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, measurements, model, recipe
+from inr_jax import coordinates, data, measurements, model, recipe, visits
 from inr_jax.errors import InputError
 
 
@@ -91,7 +91,7 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
 
 
 def test_rates_rise_over_the_warmup_and_end_at_their_final_share():
-    rates = [float(recipe.schedule(jnp.int32(i), 100, 9, 0.1)) for i in range(101)]
+    rates = [float(visits.cosine(jnp.int32(i), 100, 9, 0.1)) for i in range(101)]
     np.testing.assert_allclose(rates[0], 0.1, rtol=1e-5)
     assert np.argmax(rates) == 9
     np.testing.assert_allclose(rates[100], 0.1, rtol=1e-5)

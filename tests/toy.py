@@ -43,6 +43,9 @@ def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     config.model.modulation.vector.size = 4
     for stage in config.train.stages:
         config.train[stage].update({"steps": steps, "subjects": 2, "points": 64, "skip_above": 1e6})
+    config.train.autodecoder.patch = (8, 8)
+    config.train.stop.update({"epochs": 0, "patience": 0})
+    config.adapt.epochs = min(config.adapt.epochs, 2)
     config.train.rule.context = config.train.joint.context = 64
     config.adapt.update({"points": 64, "steps": 2})
     config.train.update({"save_every": 2, "log_every": 2, "steps_per_dispatch": 2, "validation_scans": 1})

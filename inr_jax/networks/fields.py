@@ -6,10 +6,11 @@
 
 The shift of a layer is what the modulation does to it: a linear map of the subject's vector (once per subject), of
 the code its grid holds at x, and a low-rank change A_l diag(m_l) B_l of W_l. Spatial functa, Bauer et al. 2023;
-functa, Dupont et al. 2022.
+functa, Dupont et al. 2022. With vector = "input" the vector is a further input of the first layer and of no other,
+with weights of its own in every branch of the activation: INteRp-OCT, Kepp et al. 2025.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -24,6 +25,10 @@ from inr_jax.modulations import add_weights, read_grid
 from inr_jax.types import Hyper, Key, Modulation, Params, Values
 
 INTENSITY_START = 0.5  # the middle of the intensities' range: a new field answers grey
+INTENSITIES: dict[str, Callable[[Array], Array]] = {
+    "affine": lambda answer: answer + INTENSITY_START,
+    "sigmoid": jax.nn.sigmoid,
+}
 
 
 def uniform(bound: float | Array) -> Callable[..., Array]:
@@ -43,8 +48,38 @@ def dot(x: Float[Array, "*n i"], w: Float[Array, "i o"], *, bfloat16: bool) -> F
     return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
 
 
+def encode(
+    module: nn.Module, name: str, options: Mapping[str, Any], coords: Float[Array, "*n k"]
+) -> Float[Array, "*n f"]:
+    """The encoded coordinates; what the encoding learns is `module`'s parameter `encoding`."""
+    encoding = ENCODINGS[name]
+    return encoding.apply(module.param("encoding", encoding.init, coords.shape[-1], **options), coords, **options)
+
+
+def read_heads(module: nn.Module, heads: Mapping[str, int], intensity: str, h: Float[Array, "*n w"]) -> Values:
+    """Every head's affine map of the last hidden layer; `intensity` of INTENSITIES over that of the same name."""
+    bound = uniform(h.shape[-1] ** -0.5)
+
+    def answer(name: str, size: int) -> Array:
+        w = module.param(f"{name}_weight", bound, (h.shape[-1], size))
+        out = h @ w + module.param(f"{name}_bias", bound, (size,))
+        return INTENSITIES[intensity](out) if name == "intensity" else out
+
+    return {name: answer(name, size) for name, size in heads.items()}
+
+
+def check_names(names: Mapping[str, tuple[str, Collection[str]]]) -> None:
+    """Raises InputError for a value that does not exist. names: key -> (value, the known ones)."""
+    for key, (value, known) in names.items():
+        if value not in known:
+            raise InputError(f"{key}: expected one of {', '.join(sorted(known))}; found {value!r}")
+
+
 class Layer(nn.Module):
-    """One hidden layer: an activation of its affine maps, shifted by the modulation."""
+    """One hidden layer: an activation of its affine maps, shifted by the modulation.
+
+    latent: a code that is a further input, the same at all points: its product is taken once, not per point.
+    """
 
     width: int
     activation: Activation
@@ -52,19 +87,28 @@ class Layer(nn.Module):
     bfloat16: bool
 
     @nn.compact
-    def __call__(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> Array:
-        fan_in = x.shape[-1]
+    def __call__(
+        self, x: Array, codes: Sequence[Array], factor: Array | None, latent: Array | None, omega: Array
+    ) -> Array:
+        fan_in = x.shape[-1] + (0 if latent is None else latent.shape[-1])
         weight = uniform(self.activation.weight_bound(fan_in, self.first, omega))
         bias = uniform(self.activation.bias_bound(fan_in, self.first, omega))
         low = self.bfloat16 and not self.first
         shift = self._shift(x, codes, factor, omega)
         pre = tuple(
-            dot(x, self.param(f"weight_{b}", weight, (fan_in, self.width)), bfloat16=low)
-            + self.param(f"bias_{b}", bias, (self.width,))
+            dot(x, self.param(f"weight_{b}", weight, (x.shape[-1], self.width)), bfloat16=low)
+            + self._latent(b, latent, weight)
+            + self.param(f"bias_{b}", bias, (self.width,))  # after what is small: FINER's are large
             + shift
             for b in range(self.activation.branches)
         )
         return self.activation.function(pre, omega)
+
+    def _latent(self, branch: int, latent: Array | None, weight: Callable) -> Array | float:
+        """A branch's map of the latent, the same at every point."""
+        if latent is None:
+            return 0.0
+        return latent @ self.param(f"latent_{branch}", weight, (latent.shape[-1], self.width))
 
     def _shift(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> Array | float:
         """What the subject's codes (and low-rank factor) add to the pre-activation."""
@@ -91,39 +135,30 @@ class Network(nn.Module):
     inputs_everywhere: bool
     axes: Sequence[int]
     read: str
+    vector: str
     heads: Mapping[str, int]
+    intensity: str
     dimensions: int
     bfloat16: bool
 
     @nn.compact
     def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array) -> Values:
         coords, side = inputs[..., : self.dimensions], inputs[..., self.dimensions :]
-        codes = [modulation["vector"]] if "vector" in modulation else []
+        latent = modulation.get("vector") if self.vector == "input" else None
+        codes = [modulation["vector"]] if "vector" in modulation and latent is None else []
         local = coords[..., :0]
         if "grid" in modulation:
             code, local = read_grid(modulation["grid"], coords, axes=self.axes, read=self.read)
             codes.append(code)
-        encoding = ENCODINGS[self.encoding]
-        encoded = encoding.apply(
-            self.param("encoding", encoding.init, self.dimensions, **self.encoding_options),
-            coords,
-            **self.encoding_options,
-        )
-        entry = jnp.concatenate([encoded, local, side], -1)
+        entry = jnp.concatenate([encode(self, self.encoding, self.encoding_options, coords), local, side], -1)
         factors = modulation.get("lowrank")
         h = entry
         for i in range(self.depth):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
             layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, name=f"layer_{i}")
-            out = layer(x, codes, None if factors is None else factors[i], frequencies[i])
+            out = layer(x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i])
             h = out + h if self.residual and i else out
-        return {name: self._head(name, size, h) for name, size in self.heads.items()}
-
-    def _head(self, name: str, size: int, h: Array) -> Array:
-        bound = uniform(h.shape[-1] ** -0.5)
-        w = self.param(f"{name}_weight", bound, (h.shape[-1], size))
-        b = self.param(f"{name}_bias", bound, (size,))
-        return h @ w + b + (INTENSITY_START if name == "intensity" else 0.0)
+        return read_heads(self, self.heads, self.intensity, h)
 
 
 def change_gauge(field: Params, maps: Mapping[str, Params]) -> Params:
@@ -131,12 +166,15 @@ def change_gauge(field: Params, maps: Mapping[str, Params]) -> Params:
 
     maps: T [c, c] of every array of codes, in the structure of the modulation (inr_jax/gauge.py).
     """
-    blocks = [maps["vector"]] if "vector" in maps else []
+    is_input = any(name.startswith("latent_") for name in field["layer_0"])
+    blocks = [maps["vector"]] if "vector" in maps and not is_input else []
     if "grid" in maps:
         blocks.append(jax.scipy.linalg.block_diag(*(maps["grid"][level] for level in sorted(maps["grid"]))))
 
     def read(path: tuple, weight: Array) -> Array:
         name = path[-1].key
+        if name.startswith("latent_"):
+            return jnp.linalg.solve(maps["vector"], weight)
         return jnp.linalg.solve(blocks[int(name[5:])], weight) if name.startswith("code_") else weight
 
     return jax.tree_util.tree_map_with_path(read, field)
@@ -157,24 +195,29 @@ def field(
     dimensions: int,
     sides: int,
     bfloat16: bool,
+    vector: str = "shift",
+    intensity: str = "affine",
 ) -> tuple[Callable[[Key, Modulation, Hyper], Params], Callable[[Params, Modulation, Array, Hyper], Values]]:
     """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
 
-    heads: name -> channels; `intensity` answers around 0.5, `segmentation` gives logits. inputs_everywhere: the
-    encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid
-    modulation (modulations.read_grid).
-    Raises InputError for an activation, an encoding or a way to read that does not exist.
+    heads: name -> channels; `intensity` answers around 0.5 ("affine") or in (0, 1) ("sigmoid"), as the option of this
+    name says; `segmentation` gives logits. inputs_everywhere: the encoded coordinates enter every layer. encodings:
+    options by encoding. axes, read: of a grid modulation (modulations.read_grid). vector: a vector modulation is a
+    "shift" of every layer or an "input" of the first.
+    Raises InputError for an activation, an encoding, or a way to read or to enter that does not exist.
     """
-    for key, value, known in (
-        ("model.activation", activation, ACTIVATIONS),
-        ("model.encoding", encoding, ENCODINGS),
-        ("model.modulation.read", read, ("linear", "nearest")),
-    ):
-        if value not in known:
-            raise InputError(f"{key}: expected one of {', '.join(sorted(known))}; found {value!r}")
+    check_names(
+        {
+            "model.activation": (activation, ACTIVATIONS),
+            "model.encoding": (encoding, ENCODINGS),
+            "model.modulation.read": (read, ("linear", "nearest")),
+            "model.modulation.vector_enters": (vector, ("shift", "input")),
+            "model.intensity": (intensity, INTENSITIES),
+        }
+    )
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
-        tuple(axes), read, heads, dimensions, bfloat16,
+        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16,
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:

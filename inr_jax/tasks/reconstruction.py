@@ -1,10 +1,11 @@
 """Intensities and labels at points: OCT with its layers, photographs with their vessels, volumes.
 
-inner = w_intensity MSE                            a new scan's labels are unknown: -1
-outer = w_intensity MSE + w_segmentation CE        labels wherever the population has them
+inner = w_intensity L_intensity                             a new scan's labels are unknown: -1
+outer = w_intensity L_intensity + w_segmentation L_labels   labels wherever the population has them
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,19 +17,28 @@ from inr_jax.types import Batch, Coords, Hyper, Values
 Terms = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
 
 
-def outer_loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) -> Terms:
-    """The weighted sum of both terms over the batch's points, and each of them (PSNR in dB with peak 1)."""
+def loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper, *, intensity: str, segmentation: str) -> Terms:
+    """The weighted sum of both terms over the batch's points, and each of them (PSNR in dB with peak 1).
+
+    intensity, segmentation: keys of losses.INTENSITY and losses.SEGMENTATION. SSIM wants a batch that is a patch.
+    Batches whose labels are -1 have no segmentation term: its value is 0.
+    """
     values = points.measure(field, batch.coords)
     mse = losses.mse(values["intensity"], batch.intensity, batch.valid)
-    total = hyper.intensity * mse
+    misfit = losses.INTENSITY[intensity](values["intensity"], batch.intensity, batch.valid)
+    total = hyper.intensity * misfit
     metrics = {"mse": mse, "psnr": -10 * jnp.log10(mse)}
     if "segmentation" in values:
-        entropy = losses.cross_entropy(values["segmentation"], batch.labels, batch.valid)
+        entropy = losses.SEGMENTATION[segmentation](values["segmentation"], batch.labels, batch.valid)
         total += hyper.segmentation * entropy
-        metrics |= {"cross_entropy": entropy}
+        metrics |= {segmentation: entropy}
     return total, metrics
 
 
-def inner_loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) -> Terms:
-    """The same on what a new scan offers. Context batches are drawn with labels -1, so that their term is 0."""
-    return outer_loss(field, batch, hyper)
+def make_losses(*, intensity: str, segmentation: str) -> tuple[Callable[..., Terms], Callable[..., Terms]]:
+    """(inner, outer) of (field, batch, hyper). Context batches are drawn with labels -1, so both are the same sum."""
+    both = partial(loss, intensity=intensity, segmentation=segmentation)
+    return both, both
+
+
+inner_loss, outer_loss = make_losses(intensity="mse", segmentation="cross_entropy")
