@@ -43,4 +43,5 @@ def get_config():
     config.train.clip = 0.0
     config.train.schedule = "exponential"
     config.adapt.epochs = 200
+    config.adapt.residual.length = 0.0  # the field alone
     return config
