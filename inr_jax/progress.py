@@ -1,5 +1,6 @@
 """Progress bars: on a terminal one line that changes; in a file or a log plain lines, now and then."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +28,7 @@ class _Lines:
 
 def bar(items: Iterable | None = None, desc: str | None = None, total: int | None = None, **options: Any) -> tqdm:
     """tqdm's bar over `items`, or one that is moved by `update`."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns):  # some have no width
         layout = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
         options |= dict(file=_Lines(), mininterval=EVERY, maxinterval=EVERY, delay=EVERY, bar_format=layout)
     return tqdm(items, desc, total, **options)
