@@ -1,13 +1,13 @@
 """The flags of the commands, and a config's keys as flags."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from inr_jax.config_script import load_config
+from inr_jax.config_script import flat, load_config
 from inr_jax.errors import InputError
 
 
@@ -100,7 +100,7 @@ def define_config(script: str, argv: Sequence[str], values: flags.FlagValues) ->
     """
     rest = _last(argv)
     config = load_config(script)
-    known = dict(_keys(config.to_dict()))
+    known = dict(flat(config.to_dict()))
     for key in (a.removeprefix("--config.").split("=", 1)[0] for a in rest if a.startswith("--config.")):
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -112,7 +112,7 @@ def define_config(script: str, argv: Sequence[str], values: flags.FlagValues) ->
 
 def check_numbers(before: Mapping[str, Any], config: ConfigDict) -> None:
     """Raises InputError where other things stand for the numbers of a tuple: ml_collections compares no elements."""
-    for key, new in _keys(config.to_dict()):
+    for key, new in flat(config.to_dict()):
         old = before[key]
         if not isinstance(old, tuple) or not old or any(isinstance(v, str) for v in old):
             continue
@@ -139,15 +139,6 @@ def _last(argv: Sequence[str]) -> list[str]:
     """Of a key that is given twice only the last: ml_collections would join the tuples."""
     keys = [a.split("=", 1)[0] if a.startswith("--config.") and "=" in a else str(i) for i, a in enumerate(argv)]
     return [a for i, a in enumerate(argv) if keys[i] not in keys[i + 1 :]]
-
-
-def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def underscored(argument: str) -> str:

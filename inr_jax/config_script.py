@@ -7,7 +7,7 @@ import json
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +69,15 @@ def tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: tuples(v) for name, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf of nested dicts."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _find_script(path: Path) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from inr_jax.config_script import flat
 from inr_jax.errors import InputError
 from inr_jax.types import Population
 
@@ -80,15 +81,6 @@ def read_json(path: Path) -> Any:
 def plain(config: ConfigDict) -> dict[str, Any]:
     """A config as JSON gives it back: tuples as lists."""
     return json.loads(json.dumps(config.to_dict()))
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of nested dicts."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def check_config(workdir: Path, config: ConfigDict) -> None:

@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
     "epochs": set(),
-    "workdir": {"types", "errors"},
+    "workdir": {"types", "errors", "config_script"},
     "limits": {"errors"},
     "places": {"errors"},
     "stopping": set(),
