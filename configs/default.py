@@ -83,7 +83,9 @@ def model() -> ConfigDict:
             ),
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
-                parts=("grid", "weights"),  # any of vector, grid, lowrank, weights
+                # any of vector, grid, lowrank: codes; weights, encoding (its tables): changes of what is shared.
+                # weights alone: one network for each scan
+                parts=("grid", "weights"),
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
                 vector=dict(size=128),
@@ -191,11 +193,16 @@ def get_config() -> ConfigDict:
             rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
             adapt=dict(
                 steps=5,
-                epochs=0,  # instead of learned steps: Adam on the codes, every measured B-scan once an epoch; 0: not
+                points=32_768,  # new measurements at every step
+                together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
+                epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:
+                draw="bscans",  # bscans (each measured one whole once an epoch) | patches | points
+                patch=(64, 64),  # rows, A-scans
+                labels=False,  # the scan's own labels are learned from, too, where it has them
                 rate=1e-3,  # of this Adam
                 epoch_decay=0.99,  # share of it that is left after an epoch
                 start_scale=1e-4,  # standard deviation of the codes it begins with
-                points=32_768,  # new measurements at every step
+                stop=dict(patience=0, min_delta=1e-5, first_epoch=100),  # early, as train.stop
                 first_order=False,
                 checkpoint=False,  # recompute inner steps on the way back: less memory
                 residual=dict(  # what the field leaves of the measurement, put back (inr_jax/residual.py)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from inr_jax.errors import InputError
-from inr_jax.types import Batch, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, Batch, Hyper, Key, MetaParams, Modulation, Params
 
 Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
 Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
@@ -29,10 +29,10 @@ class Rule(NamedTuple):
 
 
 def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
-    """One step size per leaf: `step_size_weights` for the leaves of `weights`, `step_size` for all others."""
+    """One step size per leaf: `step_size_weights` where the shared parameters change, `step_size` for codes."""
 
     def start(part: str, leaves: Params) -> Params:
-        size = hyper.step_size_weights if part == "weights" else hyper.step_size
+        size = hyper.step_size_weights if part in CHANGES else hyper.step_size
         return jax.tree.map(lambda _: size, leaves)
 
     return {part: start(part, leaves) for part, leaves in modulation.items()}
@@ -41,12 +41,12 @@ def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
 def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, per_step: bool) -> Params:
     """Log step sizes: one per leaf, channel (a code's last axis) or element, the same at every step or one for each.
 
-    per: "leaf" | "channel" | "element". Shapes: [steps or 1], and behind it [c] or the leaf's. Leaves of `weights`
-    have no channels: one step size each.
+    per: "leaf" | "channel" | "element". Shapes: [steps or 1], and behind it [c] or the leaf's. Changes of the shared
+    parameters have no channels: one step size per leaf.
     """
     tails: dict[str, Callable[[str, Array], tuple[int, ...]]] = {
         "leaf": lambda part, leaf: (),
-        "channel": lambda part, leaf: () if part == "weights" else leaf.shape[-1:],
+        "channel": lambda part, leaf: () if part in CHANGES else leaf.shape[-1:],
         "element": lambda part, leaf: leaf.shape,
     }
     if per not in tails:
@@ -107,50 +107,60 @@ def adapt(
     return modulation, losses
 
 
-def fit_epochs(
+class Fitting(NamedTuple):
+    """A modulation that is fitted by epochs, and what it was at the end of its best one."""
+
+    modulation: Modulation
+    optimizer: Any
+    best: Modulation
+    least: Float[Array, ""]  # mean loss of the best epoch
+    epoch: Int[Array, ""]  # how many are done
+
+
+def begin_fitting(modulation: Modulation) -> Fitting:
+    adam = optax.scale_by_adam().init(modulation)
+    return Fitting(modulation, adam, modulation, jnp.asarray(jnp.inf), jnp.int32(0))
+
+
+def fit_epoch(
     loss: Loss,
     bind: Bind,
     params: MetaParams,
-    batch_of: Callable[[Array], Batch],
+    batch_of: Callable[[Array, Key], Batch],
     hyper: Hyper,
+    fitting: Fitting,
     *,
-    modulation: Modulation,
     visits: int,
-    epochs: int,
     rate: float,
     decay: float,
     key: Key,
-) -> tuple[Modulation, Float[Array, "epochs"]]:
-    """Adam on a modulation, each of `visits` batches once an epoch in an order of its own, the field frozen.
+) -> tuple[Fitting, Float[Array, ""]]:
+    """One epoch of Adam on a modulation, the field frozen: each of `visits` batches once, in an order of its own.
 
-    Returns the modulation at the end of the epoch of the least mean loss, and these losses. The penalty is on the
-    modulation's mean square. rate: Adam's, times `decay` after every epoch. INteRp-OCT, Kepp et al. 2025.
+    Returns the fit and the epoch's mean loss. The penalty is on the mean square of the codes. rate: Adam's, times
+    `decay` after every epoch. INteRp-OCT, Kepp et al. 2025.
     """
     adam = optax.scale_by_adam()
+    size = rate * jnp.asarray(decay) ** fitting.epoch
+    order_key, draw_key = jax.random.split(jax.random.fold_in(key, fitting.epoch))
 
     def objective(modulation: Modulation, batch: Batch) -> Array:
-        squares = [jnp.mean(leaf**2) for leaf in jax.tree.leaves(modulation)]
+        codes = [leaf for part, leaves in modulation.items() if part not in CHANGES for leaf in jax.tree.leaves(leaves)]
         value = loss(bind(params.field, modulation, hyper), batch, hyper)[0]
-        return value + hyper.penalty * sum(squares) / len(squares)
+        return value + hyper.penalty * sum(jnp.mean(leaf**2) for leaf in codes) / max(len(codes), 1)
 
-    def epoch(carry: tuple[Any, Any, Any], e: Array) -> tuple[tuple[Any, Any, Any], Array]:
-        modulation, state, best = carry
-        size = rate * jnp.asarray(decay) ** e
+    def step(carry: tuple[Any, Any], visit: Array) -> tuple[tuple[Any, Any], Array]:
+        batch = batch_of(visit, jax.random.fold_in(draw_key, visit))
+        value, gradient = jax.value_and_grad(objective)(carry[0], batch)
+        direction, state = adam.update(gradient, carry[1])
+        return (jax.tree.map(lambda m, d: m - size * d, carry[0], direction), state), value
 
-        def step(carry: tuple[Any, Any], visit: Array) -> tuple[tuple[Any, Any], Array]:
-            value, gradient = jax.value_and_grad(objective)(carry[0], batch_of(visit))
-            direction, state = adam.update(gradient, carry[1])
-            return (jax.tree.map(lambda m, d: m - size * d, carry[0], direction), state), value
-
-        order = jax.random.permutation(jax.random.fold_in(key, e), visits)
-        (modulation, state), values = jax.lax.scan(step, (modulation, state), order)
-        mean = values.mean()
-        best = jax.tree.map(lambda new, old: jnp.where(mean < best[0], new, old), (mean, modulation), best)
-        return (modulation, state, best), mean
-
-    carry = (modulation, adam.init(modulation), (jnp.asarray(jnp.inf), modulation))
-    (_, _, best), losses = jax.lax.scan(epoch, carry, jnp.arange(epochs))
-    return best[1], losses
+    order = jax.random.permutation(order_key, visits)
+    (modulation, state), values = jax.lax.scan(step, (fitting.modulation, fitting.optimizer), order)
+    mean = values.mean()
+    before, now = (fitting.least, fitting.best), (mean, modulation)
+    least, best = jax.tree.map(lambda new, old: jnp.where(mean < fitting.least, new, old), now, before)
+    return Fitting(modulation, state, best, least, fitting.epoch + 1), mean
 
 
 class Fit(NamedTuple):

@@ -1,7 +1,7 @@
 """`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, losses, lpips, metrics, progress, report, scan_io, trained, workdir
+from inr_jax import baselines, data, lpips, metrics, report, scan_io, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
@@ -107,12 +107,11 @@ def assess(
     config = model.config.data
     population = data.load(config, split)
     adapt = model.config.adapt
-    # `fit` draws loose points, which SSIM cannot take
-    fit = fit and model.config.loss.intensity not in losses.NEED_PATCHES
+    fit = fit and not adapt.epochs  # it goes on from learned steps
     taken = f"{adapt.epochs} epochs" if adapt.epochs else f"{adapt.steps} steps"
     own = {f"inr_jax, {taken}": False} | ({"inr_jax, fit": True} if fit else {})
     answers = {
-        name: trained.adapt_population(model, population, fit=fit, progress=_bar(name)) for name, fit in own.items()
+        name: trained.adapt_population(model, population, fit=fit, shown=f"adapt: {name}") for name, fit in own.items()
     }
     others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions: dict[str, Prediction] = {}
@@ -129,10 +128,6 @@ def assess(
         scoring=scoring,
     )
     return Evaluation(population, predictions, answers, rows, layers, scoring)
-
-
-def _bar(name: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    return lambda items: progress.bar(items, f"adapt: {name}", unit="scan")
 
 
 def evaluate(

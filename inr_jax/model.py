@@ -12,9 +12,9 @@ from inr_jax.errors import InputError
 from inr_jax.networks import fields, modulated_siren
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
-from inr_jax.types import Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
+from inr_jax.types import CHANGES, Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
 
-PARTS = ("vector", "grid", "lowrank", "weights")
+PARTS = (*modulations.ZEROS, *CHANGES)
 
 
 class Signal(NamedTuple):
@@ -103,7 +103,7 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
     )
     if options.network == "modulated_siren":
         parts = set(options.modulation.parts)
-        if not {"vector"} <= parts <= {"vector", "weights"}:
+        if not {"vector"} <= parts <= {"vector", *CHANGES}:
             raise InputError(
                 f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
             )
@@ -142,15 +142,14 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
-    if not codes:
-        raise InputError("model.modulation.parts: expected a vector, grid or lowrank part; found none")
+    if not parts:
+        raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
     network = _network(options, signal)
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config.hyper))
 
     def start(learned: Params) -> Modulation:
-        """The learned codes; the weights' own changes begin at zero."""
-        still = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return learned | ({"weights": still} if "weights" in parts else {})
+        """The learned codes; changes of the shared parameters begin at zero."""
+        return learned | modulations.no_change(shapes, parts)
 
     def init(key: Key, hyper: Hyper) -> MetaParams:
         rule = adaptation.rule_params(

@@ -2,8 +2,9 @@
 
 `vector`: one code for the whole subject. `grid`: codes on one or more grids over some of the axes, so that a place
 reads the code of its neighbourhood (for OCT en face: none along depth). `lowrank`: one factor per layer of a low-rank
-change of its matrix. `weights`: a full change of the shared weights, leaf by leaf. Kinds combine: a modulation is a
-dict from kind to arrays. The network turns what is read here into shifts of its layers.
+change of its matrix. `weights`: a full change of the shared weights, leaf by leaf; `encoding`: of what the encoding of
+the coordinates has learned alone. Kinds combine: a modulation is a dict from kind to arrays. The network turns the
+codes that are read here into shifts of its layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inr_jax.types import Modulation, Params
+from inr_jax.types import CHANGES, Modulation, Params
 
 Levels = Sequence[Sequence[int]]  # per level: cells along each of its axes, then channels
 
@@ -39,15 +40,30 @@ def zero(parts: Sequence[str], options: Mapping[str, Any], *, layers: int) -> Mo
     return {part: ZEROS[part](**options[part], **extra.get(part, {})) for part in parts if part in ZEROS}
 
 
+def codes_of(modulation: Modulation) -> Modulation:
+    """The parts of a modulation that are codes."""
+    return {part: value for part, value in modulation.items() if part not in CHANGES}
+
+
 def size(modulation: Modulation) -> int:
-    """How many numbers are adapted, the shared weights' own changes left out."""
-    codes = {part: value for part, value in modulation.items() if part != "weights"}
-    return sum(leaf.size for leaf in jax.tree.leaves(codes))
+    """How many numbers are adapted, the changes of the shared parameters left out."""
+    return sum(leaf.size for leaf in jax.tree.leaves(codes_of(modulation)))
+
+
+def no_change(field: Params, parts: Sequence[str]) -> Modulation:
+    """Zeros for those of `parts` that change the shared parameters `field` (arrays or their shapes)."""
+    whole = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), field)
+    changes = {"weights": whole, "encoding": whole.get("encoding", {})}
+    return {part: changes[part] for part in parts if part in CHANGES}
 
 
 def add_weights(field: Params, modulation: Modulation) -> Params:
-    """The subject's own weights: the shared ones, moved by the modulation's `weights` if it has them."""
-    return jax.tree.map(jnp.add, field, modulation["weights"]) if "weights" in modulation else field
+    """The subject's own parameters: the shared ones, moved by the modulation's `weights` and `encoding`."""
+    if "weights" in modulation:
+        field = jax.tree.map(jnp.add, field, modulation["weights"])
+    if "encoding" in modulation and "encoding" in field:
+        field = field | {"encoding": jax.tree.map(jnp.add, field["encoding"], modulation["encoding"])}
+    return field
 
 
 def _place(coords: Float[Array, "*n a"], cells: Sequence[int]) -> Float[Array, "*n a"]:

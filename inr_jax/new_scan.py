@@ -81,7 +81,8 @@ def _check(model: Trained, scan: Scan) -> None:
     if min(scan.voxels.shape[1:]) < 8:
         raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
     extent = np.array(scan.voxels.shape) * scan.spacing
-    if (extent > 2 * BEYOND * model.half).any():
+    has_box = model.config.model.extent.of == "population"
+    if has_box and (extent > 2 * BEYOND * model.half).any():
         known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
         raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
     if scan.labels is not None and model.classes:
@@ -132,7 +133,7 @@ def adapt_scan(
         raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
     remarks: list[str] = []
     population, undo = as_population(model, scan, remarks)
-    answers = trained.adapt_population(model, population, steps=steps, fit=fit)
+    answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
     rows = metrics.score(
         answers.intensity[0],
         answers.labels[0] if answers.labels is not None else None,

@@ -19,7 +19,7 @@ from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Modulation, Params
 
 # step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
 TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
@@ -37,7 +37,10 @@ class Stage(NamedTuple):
 
 
 def stages(config: ConfigDict) -> tuple[Stage, ...]:
-    """The stages in order. Raises InputError for none, or for a stage or a part that does not exist."""
+    """The stages in order; none where a model is a scan's own as a whole, so that there is nothing to learn before.
+
+    Raises InputError for a stage or a part that does not exist, or for none where there are codes to learn.
+    """
     result: list[Stage] = []
     for name in config.train.stages:
         if name not in ("autodecoder", "rule", "joint"):
@@ -62,8 +65,14 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
     visits.check_stop(config, [stage.name for stage in result])
-    if not result:
-        raise InputError("train.stages: expected at least one of autodecoder, rule, joint; found none")
+    parts = tuple(config.model.modulation.parts)
+    if not result and parts != ("weights",):
+        raise InputError(
+            f"train.stages: expected at least one of autodecoder, rule, joint for a modulation of {', '.join(parts)} "
+            "(none where it is weights alone: one network for each scan); found none"
+        )
+    if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
+        raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
     return tuple(result)
 
 
@@ -76,12 +85,11 @@ def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
         config.train.table_scale * jax.random.normal(k, (subjects, *leaf.shape))
         for k, leaf in zip(keys, leaves, strict=True)
     ]
-    first = stages(config)[0]
-    params = model.init(key_field, first.hyper)
-    return _fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config, first)
+    params = model.init(key_field, hyper_of(config.hyper))
+    return _fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
 
 
-def _fresh_optimizer(state: State, config: ConfigDict, stage: Stage) -> State:
+def _fresh_optimizer(state: State, config: ConfigDict) -> State:
     # Every stage starts Adam anew; the tree's shape is the same whatever is learned, so that any checkpoint fits.
     optimizer = population.outer_optimizer(config.train.clip)
     return state._replace(optimizer=optimizer.init(population.as_parts(state.params, state.table)))
@@ -202,7 +210,7 @@ def enter(
     if first_inner and config.train.calibrate:
         rule = calibrate(config, stage, state, model, data, pools, grid)
         state = state._replace(params=state.params._replace(rule=rule))
-    return _fresh_optimizer(state, config, stage)
+    return _fresh_optimizer(state, config)
 
 
 def whiten(
@@ -253,16 +261,16 @@ def calibrate(
 
     sizes = np.full(max(groups) + 1, STILL, np.float32)
     for group in range(len(sizes)):
-        is_weights = "weights" in state.params.rule and group == len(sizes) - 1
-        tried = TRIED_WEIGHTS if is_weights else TRIED
+        moves_shared = any(part in CHANGES for part in state.params.rule) and group == len(sizes) - 1
+        tried = TRIED_WEIGHTS if moves_shared else TRIED
         trials = [np.where(np.arange(len(sizes)) == group, rate, sizes).astype(np.float32) for rate in tried]
         sizes = min(trials, key=lambda trial: float(np.nan_to_num(mean_loss(trial), nan=np.inf)))
     return rule(jnp.asarray(sizes))
 
 
 def _rule_groups(rule: Params) -> list[int]:
-    """For every leaf of a rule the group it is calibrated in: each array of codes alone, then all weights together."""
+    """For every leaf of a rule the group it is calibrated in: each array of codes alone, then all else together."""
     parts = [place[0].key for place, _ in jax.tree_util.tree_leaves_with_path(rule)]
-    codes = sum(part != "weights" for part in parts)
+    codes = sum(part not in CHANGES for part in parts)
     order = iter(range(codes))
-    return [codes if part == "weights" else next(order) for part in parts]
+    return [codes if part in CHANGES else next(order) for part in parts]

@@ -1,7 +1,7 @@
 """Adapting a scan with a trained model and asking it for values: jitted once per shape, streamed in blocks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from inr_jax import adaptation, coordinates, measurements, modulations
-from inr_jax.errors import InputError
+from inr_jax import adaptation, coordinates, measurements, modulations, visits
+from inr_jax.adaptation import Fitting
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
-from inr_jax.types import MetaParams, Modulation, Params
+from inr_jax.types import Batch, Key, MetaParams, Modulation, Params
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
 BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
@@ -29,8 +29,6 @@ def make_adapt(
     steps: int | None = None,
 ) -> Callable[..., tuple[Modulation, Array]]:
     """`adapt(params, data, subject)`: config.adapt.steps learned steps on new draws of what was measured."""
-    if config.adapt.epochs:
-        return _adapt_by_epochs(config, built, grid, context)
     hyper = hyper_of(config.hyper)
 
     def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
@@ -52,38 +50,47 @@ def make_adapt(
     return run
 
 
-def _adapt_by_epochs(
-    config: ConfigDict, built: Model, grid: tuple[int, ...], context: Int[np.ndarray, "c"]
-) -> Callable[..., tuple[Modulation, Array]]:
-    """`adapt(params, data, subject)`: config.adapt.epochs of Adam over the B-scans that `context` holds whole."""
-    if len(grid) != 3:
-        raise InputError(f"adapt.epochs: expected 0 for images, which have no B-scans; found {config.adapt.epochs}")
-    size = grid[1] * grid[2]
-    bscans = jnp.asarray(np.flatnonzero(np.bincount(context // size, minlength=grid[0]) == size))
-    if not bscans.size:
-        raise InputError("adapt.epochs: expected B-scans that were measured whole; found none")
-    hyper, options = hyper_of(config.hyper), config.adapt
-    begin, order = jax.random.split(jax.random.key(config.train.seed + 3))
+class ByEpochs(NamedTuple):
+    """A fit by epochs of one subject: `begin(subject)` and `epoch(params, data, subject, fitting)`."""
 
-    def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
-        side = measurements.side_of(data, i)
+    begin: Callable[[Array], Fitting]
+    epoch: Callable[[MetaParams, Measurements, Array, Fitting], tuple[Fitting, Float[Array, ""]]]
+
+
+def make_epochs(
+    config: ConfigDict, built: Model, grid: tuple[int, ...], pools: Pools, context: Int[np.ndarray, "c"]
+) -> ByEpochs:
+    """Adam on the modulation by `config.adapt`: small random codes, no change of the shared parameters at first.
+
+    context: the measured voxels that loose points are drawn from. Raises InputError for a draw the loss cannot take,
+    or that the measurement does not allow.
+    """
+    hyper, options = hyper_of(config.hyper), config.adapt
+    visits.check_draw(options.draw, config.loss.intensity, "adapt.draw")
+    count = visits.draws_per_epoch(options, pools, grid, len(context))
+    root, order = jax.random.split(jax.random.key(config.train.seed + 3))
+
+    def begin(i: Array) -> Fitting:
         leaves, structure = jax.tree.flatten(built.codes)
-        keys = jax.random.split(jax.random.fold_in(begin, i), len(leaves))
+        keys = jax.random.split(jax.random.fold_in(root, i), len(leaves))
         start = [options.start_scale * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-        return adaptation.fit_epochs(
+        return adaptation.begin_fitting(built.learner.start(jax.tree.unflatten(structure, start)))
+
+    def epoch(params: MetaParams, data: Measurements, i: Array, fitting: Fitting) -> tuple[Fitting, Array]:
+        side = measurements.side_of(data, i)
+
+        def batch_of(visit: Array, key: Key) -> Batch:
+            flat = visits.draw_flat(options, pools.measured, context, grid, visit, key=key)
+            return measurements.gather(data, i, flat, grid, labelled=options.labels)
+
+        return adaptation.fit_epoch(
             built.learner.inner_loss,
             lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
-            params,
-            lambda visit: measurements.gather(
-                data, i, measurements.plane(bscans[visit], grid), grid, labelled=False
-            ),
-            hyper,
-            modulation=jax.tree.unflatten(structure, start),
-            visits=len(bscans), epochs=options.epochs, rate=options.rate, decay=options.epoch_decay,
-            key=jax.random.fold_in(order, i),
+            params, batch_of, hyper, fitting, visits=count,
+            rate=options.rate, decay=options.epoch_decay, key=jax.random.fold_in(order, i),
         )  # fmt: skip
 
-    return run
+    return ByEpochs(begin, epoch)
 
 
 def make_fit(
@@ -123,7 +130,7 @@ def make_fit(
                 modulation=m, moves=moves, optimizer=optax.adam(rate), steps=steps, key=jax.random.key(seed), **common,
             )  # fmt: skip
 
-        codes = {part: value for part, value in modulation.items() if part != "weights"}
+        codes = modulations.codes_of(modulation)
         field = modulations.add_weights(params.field, modulation)  # a subject's own weights, where the rule moved them
         first = phase(field, codes, ("modulation",), options.rate, options.steps, config.train.seed + 4)
         if not options.weights_steps:

@@ -123,7 +123,12 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     built = model.build(config, model.Signal.of(population))
     with workdir.locked(folder):
         prepare_workdir(folder, config, population, validation, half, allow_config_change)
-        _learn(config, folder, built, population, validation, half)
+        if recipe.stages(config):
+            _learn(config, folder, built, population, validation, half)
+        else:
+            log.info("nothing is learned over a population: adapt, evaluate and validate fit a network to each scan")
+            state = recipe.initial_state(config, built, len(population.names))
+            checkpoint.save(folder, state, step=0, validation=-100.0, keep=1)
     return folder
 
 

@@ -1,10 +1,10 @@
 """A trained model and what it does with scans: `restore(workdir)`, then adapt, fit and ask."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,18 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import checkpoint, measurements, model, recipe, render, residual, workdir
+from inr_jax import (
+    adapting,
+    checkpoint,
+    coordinates,
+    measurements,
+    model,
+    recipe,
+    render,
+    residual,
+    visits,
+    workdir,
+)
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
@@ -81,52 +92,78 @@ def restore(folder: str | Path, *, best: bool = True) -> Trained:
 
 def _check_stage(folder: Path, config: ConfigDict, step: int) -> None:
     """InputError for a step of the auto-decoder: what comes after it makes the start and the step sizes."""
-    *early, last = recipe.stages(config)
-    if any(stage.name == "autodecoder" and stage.first <= step <= stage.end for stage in early):
+    stages = recipe.stages(config)
+    if any(stage.name == "autodecoder" and stage.first <= step <= stage.end for stage in stages[:-1]):
         raise InputError(
             f"{folder}: expected a model that can adapt; found a training that is still in its auto-decoder "
-            f"(step {step} of {last.end}): the train command goes on with it"
+            f"(step {step} of {stages[-1].end}): the train command goes on with it"
         )
 
 
+def untrained(config: ConfigDict, population: Population) -> Trained:
+    """A model of which nothing is learned yet, for scans like these: all of it belongs to one scan.
+
+    Raises InputError where the config has stages to learn.
+    """
+    if found := recipe.stages(config):
+        raise InputError(f"train.stages: expected none; found {', '.join(stage.name for stage in found)}")
+    signal = Signal.of(population)
+    built = model.build(config, signal)
+    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    params = recipe.initial_state(config, built, len(population.names)).params
+    return Trained(config, built, params, signal, half, population.classes, population.note)
+
+
 def adapt_population(
-    trained: Trained, population: Population, *, steps: int | None = None, fit: bool = False, progress: Any = iter
+    trained: Trained, population: Population, *, steps: int | None = None, fit: bool = False, shown: str | None = None
 ) -> Answers:
     """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
 
-    steps: learned steps, the trained number by default. fit: many Adam steps after them. progress: wraps the loop.
+    steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
+    called; None: none. No labels come from a model that learned none: neither from others, nor from the scan's own.
     """
     trained.check(population)
+    if fit:
+        check_fit(trained.config)
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
     context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
-    adapt = jax.jit(render.make_adapt(trained.config, trained.built, grid, context, steps=steps))
-    refine = jax.jit(render.make_fit(trained.config, trained.built, grid, pools))
+    job = adapting.Job(trained.config, trained.built, trained.params, data, grid, pools, context, population.names)
+    refine = _refine(job) if fit else None
     draw = render.make_render(trained.config, trained.built, grid)
-
-    def one(i: int) -> Adapted:
-        subject = jnp.int32(i)
-        modulation, _ = adapt(trained.params, data, subject)
-        if not fit:
-            return Adapted(trained.params.field, modulation)
-        field, codes, _ = refine(trained.params, modulation, data, subject)
-        weights = jax.tree.map(jnp.subtract, field, trained.params.field)
-        return Adapted(trained.params.field, codes | {"weights": weights})
-
-    jax.block_until_ready(one(0))  # compiles
-    adapted, seconds, intensity, alone, labels = [], [], [], [], []
-    for i in progress(range(len(population.names))):
+    found, seconds, intensity, alone, labels = [], [], [], [], []
+    for i, (modulation, took) in enumerate(adapting.adapted(job, steps=steps, shown=shown)):
         began = time.perf_counter()
-        adapted.append(jax.block_until_ready(one(i)))
-        seconds.append(time.perf_counter() - began)
-        values, classes = map(np.asarray, draw(*adapted[-1], data, jnp.int32(i)))
+        found.append(Adapted(trained.params.field, modulation if refine is None else refine(modulation, i)))
+        seconds.append(took + time.perf_counter() - began)
+        values, classes = map(np.asarray, draw(*found[-1], data, jnp.int32(i)))
         scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
         intensity.append(residual.corrected(values, *scan, **trained.config.adapt.residual))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
-    found = np.stack(labels) if trained.signal.classes else None
-    return Answers(np.stack(intensity), np.stack(alone), found, adapted, seconds)
+    knows = trained.signal.classes and (recipe.stages(trained.config) or population.labels is not None)
+    return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds)
+
+
+def check_fit(config: ConfigDict) -> None:
+    """Raises InputError where `fit` cannot go on from what `adapt` does."""
+    if config.adapt.epochs:
+        raise InputError(f"fit: expected learned steps to go on from; found adapt.epochs {config.adapt.epochs}")
+    visits.check_draw("points", config.loss.intensity, "fit")
+
+
+def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
+    """`fit` of a scan from its adapted modulation on, compiled: the codes, and how the weights changed."""
+    run = render.make_fit(job.config, job.built, job.grid, job.pools)
+    still = job.built.learner.start(job.params.start)
+    refine = adapting.compiled(run, job.params, still, job.data, jnp.int32(0))
+
+    def refined(modulation: Modulation, i: int) -> Modulation:
+        field, codes, _ = jax.block_until_ready(refine(job.params, modulation, job.data, jnp.int32(i)))
+        return codes | {"weights": jax.tree.map(jnp.subtract, field, job.params.field)}
+
+    return refined
 
 
 def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:

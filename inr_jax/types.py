@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Params = Any  # a pytree of arrays
-Modulation = Any  # a pytree of arrays: all that is adapted to one subject
+Modulation = Any  # a dict of pytrees of arrays: all that is adapted to one subject
+CHANGES = ("weights", "encoding")  # its parts that change the shared parameters; all others are codes
 Coords = Float[Array, "*points k"]
 Values = dict[str, Array]  # head name -> [*points, channels]
 Key = jax.Array

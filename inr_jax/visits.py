@@ -16,7 +16,7 @@ from inr_jax import coordinates, losses, measurements
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.population import Draw
-from inr_jax.types import Key
+from inr_jax.types import Batch, Key
 
 
 def steps_per_epoch(count: int, batch: int) -> int:
@@ -47,14 +47,17 @@ def check(config: ConfigDict, name: str) -> None:
     draw = "points"
     if name == "autodecoder":
         draw, targets = config.train[name].draw, config.train[name].targets
-        if draw not in ("points", "patches", "bscans"):
-            raise InputError(f"train.{name}.draw: expected points, patches or bscans; found {draw!r}")
         if targets not in ("all", "measured"):
             raise InputError(f"train.{name}.targets: expected all or measured; found {targets!r}")
-    if draw == "points" and config.loss.intensity in losses.NEED_PATCHES:
-        raise InputError(
-            f"loss.intensity: stage {name} draws loose points: expected mse; found {config.loss.intensity!r}"
-        )
+    check_draw(draw, config.loss.intensity, f"train.{name}.draw")
+
+
+def check_draw(draw: str, intensity: str, where: str) -> None:
+    """Raises InputError for a way to draw that does not exist, or one whose points the intensity loss cannot take."""
+    if draw not in ("points", "patches", "bscans"):
+        raise InputError(f"{where}: expected points, patches or bscans; found {draw!r}")
+    if draw == "points" and intensity in losses.NEED_PATCHES:
+        raise InputError(f"loss.intensity: expected mse for loose points ({where}); found {intensity!r}")
 
 
 def check_stop(config: ConfigDict, stages: Sequence[str]) -> None:
@@ -87,22 +90,47 @@ def epoch_length(config: ConfigDict, stage: str, pools: Pools, grid: tuple[int, 
     return steps_per_epoch(count, min(config.train[stage].subjects, count))
 
 
+def draw_flat(
+    options: ConfigDict, bscans: Int[np.ndarray, "b"], pool: Int[np.ndarray, "p"], grid: tuple[int, ...],
+    which: Array, *, key: Key,
+) -> Int[Array, "*n"]:  # fmt: skip
+    """Flat voxel indices by `options.draw`: the B-scan bscans[which], a patch of one, points of a pool."""
+    if options.draw == "bscans":
+        return measurements.plane(jnp.asarray(bscans)[which], grid)
+    if options.draw == "patches":
+        return measurements.draw_patch(jnp.asarray(bscans), grid, tuple(options.patch), key=key)
+    return coordinates.draw_points(key, jnp.asarray(pool), options.points)
+
+
+def check_bscans(draw: str, grid: tuple[int, ...], bscans: Int[np.ndarray, "b"], where: str) -> None:
+    """Raises InputError where B-scans or patches of them are to be drawn and there are none."""
+    if draw != "points" and len(grid) != 3:
+        raise InputError(f"{where}: expected points for images; found {draw!r}")
+    if draw != "points" and not bscans.size:
+        raise InputError(f"{where}: expected B-scans that were measured whole; found none")
+
+
+def draws_per_epoch(options: ConfigDict, pools: Pools, grid: tuple[int, ...], points: int) -> int:
+    """Draws that take as many points as were measured: every measured B-scan once where they are taken whole."""
+    check_bscans(options.draw, grid, pools.measured, "adapt.draw")
+    if options.draw == "bscans":
+        return len(pools.measured)
+    each = options.points if options.draw == "points" else int(np.prod(options.patch))
+    return max(1, round(points / each))
+
+
 def decoder_target(
     config: ConfigDict, data: Measurements, pools: Pools, grid: tuple[int, ...], visit: Array
 ) -> tuple[Array, Draw]:
     """(subject, draw) of an auto-decoder's visit: loose points, a patch of a B-scan, or one whole B-scan."""
     options = config.train.autodecoder
-    if options.draw != "points" and len(grid) != 3:
-        raise InputError(f"train.autodecoder.draw: expected points for images; found {options.draw!r}")
-    bscans = jnp.asarray(_bscans(config, pools, grid))
-    subject = visit // len(bscans) if options.draw == "bscans" else visit
+    bscans = _bscans(config, pools, grid)
+    check_bscans(options.draw, grid, bscans, "train.autodecoder.draw")
+    pool = pools.context if options.targets == "measured" else pools.target
+    subject, which = (visit // len(bscans), visit % len(bscans)) if options.draw == "bscans" else (visit, visit)
 
-    def flat(key: Key) -> Int[Array, "*n"]:
-        if options.draw == "bscans":
-            return measurements.plane(bscans[visit % len(bscans)], grid)
-        if options.draw == "patches":
-            return measurements.draw_patch(bscans, grid, tuple(options.patch), key=key)
-        pool = pools.context if options.targets == "measured" else pools.target
-        return coordinates.draw_points(key, jnp.asarray(pool), options.points)
+    def draw(key: Key) -> Batch:
+        flat = draw_flat(options, bscans, pool, grid, which, key=key)
+        return measurements.gather(data, subject, flat, grid, labelled=True)
 
-    return subject, lambda key: measurements.gather(data, subject, flat(key), grid, labelled=True)
+    return subject, draw

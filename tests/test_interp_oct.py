@@ -137,21 +137,24 @@ def test_a_new_eye_is_fitted_from_its_measured_b_scans_without_labels_and_render
 
 
 def fit_numbers(targets, penalty, steps=60, rate=0.05):
-    """fit_epochs on (m - target)^2, one target a visit."""
+    """Epochs on (m - target)^2, one target a visit: the end of the best epoch, and the losses."""
     targets = jnp.asarray(targets)
 
-    def batch(visit):
+    def batch(visit, key):
         none = jnp.zeros(1)
         return Batch(none[:, None], targets[visit][None, None], jnp.zeros(1, int), none)
 
     def loss(value, batch, _):
         return ((value - batch.intensity[0]) ** 2).mean(), {}
 
-    return adaptation.fit_epochs(
-        loss, lambda field, modulation, _: modulation["vector"], MetaParams({}, {}, {}), batch, hyper(penalty=penalty),
-        modulation={"vector": jnp.zeros(1)}, visits=len(targets), epochs=steps, rate=rate, decay=0.95,
-        key=jax.random.key(0),
-    )  # fmt: skip
+    fitting, curve = adaptation.begin_fitting({"vector": jnp.zeros(1)}), []
+    for _ in range(steps):
+        fitting, mean = adaptation.fit_epoch(
+            loss, lambda field, modulation, _: modulation["vector"], MetaParams({}, {}, {}), batch,
+            hyper(penalty=penalty), fitting, visits=len(targets), rate=rate, decay=0.95, key=jax.random.key(0),
+        )  # fmt: skip
+        curve.append(float(mean))
+    return fitting.best, np.array(curve)
 
 
 def test_fit_by_epochs_finds_the_penalised_mean():

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "visits",
             "render",
             "train",
+            "adapting",
             "trained",
             "new_scan",
             "evaluate",

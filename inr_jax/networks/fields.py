@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from inr_jax.activations import ACTIVATIONS, Activation
 from inr_jax.encodings import ENCODINGS
 from inr_jax.errors import InputError
-from inr_jax.modulations import add_weights, read_grid
+from inr_jax.modulations import add_weights, codes_of, read_grid
 from inr_jax.types import Hyper, Key, Modulation, Params, Values
 
 INTENSITY_START = 0.5  # the middle of the intensities' range: a new field answers grey
@@ -225,8 +225,7 @@ def field(
 
     def apply(params: Params, modulation: Modulation, inputs: Array, hyper: Hyper) -> Values:
         params = add_weights(params, modulation)
-        codes = {part: value for part, value in modulation.items() if part != "weights"}
-        values = network.apply({"params": params}, inputs, codes, omegas(hyper, depth))
+        values = network.apply({"params": params}, inputs, codes_of(modulation), omegas(hyper, depth))
         return cast(Values, values)
 
     return init, apply

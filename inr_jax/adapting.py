@@ -1,0 +1,130 @@
+"""Adapting scan after scan, or several at once: by learned steps or by epochs; compiled first, with progress."""
+
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from inr_jax import epochs, progress, render
+from inr_jax.adaptation import Fitting
+from inr_jax.epochs import Course
+from inr_jax.errors import InputError
+from inr_jax.measurements import Measurements, Pools
+from inr_jax.model import Model
+from inr_jax.population import OVER
+from inr_jax.types import MetaParams, Modulation
+
+Subjects = Int[Array, "b"]
+
+
+class Job(NamedTuple):
+    """What is to be adapted with what."""
+
+    config: ConfigDict
+    built: Model
+    params: MetaParams
+    data: Measurements
+    grid: tuple[int, ...]
+    pools: Pools
+    context: Int[np.ndarray, "c"]  # the measured voxels that may move the modulation
+    names: tuple[str, ...]  # of the scans
+
+
+def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[tuple[Modulation, float]]:
+    """The modulation of every scan in turn and the seconds it took, compilation apart.
+
+    `adapt.together` scans are one dispatch, whose seconds they share. shown: what a progress bar is called; None: no
+    bar. Raises InputError for a fit that never has a finite loss.
+    """
+    count, together = len(job.names), min(job.config.adapt.together, len(job.names))
+    chunks = [np.minimum(np.arange(first, first + together), count - 1) for first in range(0, count, together)]
+    take = _by_epochs if job.config.adapt.epochs else _by_steps
+    with progress.bar(desc=shown, disable=shown is None) as bar:
+        run = take(job, jnp.asarray(chunks[0]), bar, len(chunks), steps)
+        for chunk in chunks:
+            began = time.perf_counter()
+            found = jax.block_until_ready(run(jnp.asarray(chunk)))
+            scans = len(set(chunk.tolist()))  # the last chunk is filled up with its last scan
+            seconds = (time.perf_counter() - began) / scans
+            for i in range(scans):
+                yield jax.tree.map(lambda leaf, i=i: leaf[i], found), seconds
+
+
+def _each(job: Job) -> Callable[[Callable, Any], Any]:
+    return OVER["vmap" if job.config.adapt.together > 1 else "map"]
+
+
+def compiled(function: Callable, *arguments: Any) -> Callable:
+    """The function, compiled for arguments of these shapes."""
+    return jax.jit(function).lower(*arguments).compile()
+
+
+def _by_steps(
+    job: Job, subjects: Subjects, bar: Any, chunks: int, steps: int | None
+) -> Callable[[Subjects], Modulation]:
+    """Learned steps of several scans in one dispatch."""
+    adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
+
+    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects) -> Modulation:
+        return each(lambda i: adapt(params, data, i)[0], subjects)
+
+    run = compiled(of_chunk, job.params, job.data, subjects)
+    bar.unit, bar.total = "scan", len(job.names)
+
+    def take(subjects: Subjects) -> Modulation:
+        found = jax.block_until_ready(run(job.params, job.data, subjects))
+        bar.update(len(set(subjects.tolist())))
+        return found
+
+    return take
+
+
+def _by_epochs(
+    job: Job, subjects: Subjects, bar: Any, chunks: int, steps: int | None
+) -> Callable[[Subjects], Modulation]:
+    """Epochs of several scans, one dispatch each; a scan whose fit is over waits for the others as it is."""
+    if steps is not None:
+        raise InputError(f"steps: expected none where a scan is fitted by adapt.epochs; found {steps}")
+    options, each = job.config.adapt, _each(job)
+    fit = render.make_epochs(job.config, job.built, job.grid, job.pools, job.context)
+
+    def of_chunk(
+        params: MetaParams, data: Measurements, subjects: Subjects, fitting: Fitting, goes_on: Array
+    ) -> tuple[Fitting, Float[Array, "b"]]:
+        def one(scan: tuple[Array, Fitting, Array]) -> tuple[Fitting, Array]:
+            i, before, moves = scan
+            after, loss = fit.epoch(params, data, i, before)
+            return jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, before), loss
+
+        return each(one, (subjects, fitting, goes_on))
+
+    begin = compiled(lambda subjects: each(fit.begin, subjects), subjects)
+    everyone = jnp.ones(len(subjects), bool)
+    epoch = compiled(of_chunk, job.params, job.data, subjects, begin(subjects), everyone)
+    stop = SimpleNamespace(epochs=options.epochs, **options.stop)
+    bar.unit, bar.total = "epoch", options.epochs * chunks
+
+    def take(subjects: Subjects) -> Modulation:
+        fitting, courses, goes_on = begin(subjects), [Course()] * len(subjects), everyone
+        while goes_on.any():
+            fitting, losses = epoch(job.params, job.data, subjects, fitting, goes_on)
+            courses = [
+                course if epochs.is_over(course, stop) else epochs.after_epoch(course, float(loss), stop)
+                for course, loss in zip(courses, losses, strict=True)
+            ]
+            goes_on = jnp.asarray([not epochs.is_over(course, stop) for course in courses])
+            bar.set_postfix(scan=job.names[int(subjects[0])], loss=f"{losses.mean():.4g}", refresh=False)
+            bar.update()
+        bar.total -= options.epochs - max(course.epoch for course in courses)
+        for i, least in zip(subjects, fitting.least, strict=True):
+            if not np.isfinite(least):
+                raise InputError(f"{job.names[int(i)]}: adapt.rate: expected a finite loss in some epoch; found none")
+        return fitting.best
+
+    return take
