@@ -197,6 +197,7 @@ def get_config() -> ConfigDict:
                 together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
                 epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:
                 draw="bscans",  # bscans (each measured one whole once an epoch) | patches | points
+                draws=0,  # of an epoch of patches or points; 0: as many as take what was measured once
                 patch=(64, 64),  # rows, A-scans
                 labels=False,  # the scan's own labels are learned from, too, where it has them
                 rate=1e-3,  # of this Adam

@@ -34,6 +34,13 @@ FLAGS = {
     ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
+    "slo_axes": Flag(
+        flags.DEFINE_enum,
+        "axes of slo_imgs in .npz files, needed where W == D",
+        "auto",
+        options={"enum_values": ["auto", "WD", "DW"]},
+    ),
     "laterality": Flag(
         flags.DEFINE_enum,
         "which eye it is, where the file does not say",

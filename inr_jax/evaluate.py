@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, lpips, metrics, report, scan_io, trained, workdir
+from inr_jax import baselines, data, lpips, metrics, report, scan_io, tables, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
@@ -106,10 +106,8 @@ def assess(
     """Adapts to every scan of a split, and scores it beside all baselines. quick: tune those on fewer scans."""
     config = model.config.data
     population = data.load(config, split)
-    adapt = model.config.adapt
-    fit = fit and not adapt.epochs  # it goes on from learned steps
-    taken = f"{adapt.epochs} epochs" if adapt.epochs else f"{adapt.steps} steps"
-    own = {f"inr_jax, {taken}": False} | ({"inr_jax, fit": True} if fit else {})
+    fit = fit and not model.config.adapt.epochs  # it goes on from learned steps
+    own = {trained.own_name(model.config): False} | ({"inr_jax, fit": True} if fit else {})
     answers = {
         name: trained.adapt_population(model, population, fit=fit, shown=f"adapt: {name}") for name, fit in own.items()
     }
@@ -124,7 +122,7 @@ def assess(
         predictions,
         {name: a.seconds for name, a in answers.items()},
         split=split,
-        layered=config.name in report.OCT and population.measured.ndim == 3,
+        layered=model.is_oct and population.measured.ndim == 3,
         scoring=scoring,
     )
     return Evaluation(population, predictions, answers, rows, layers, scoring)
@@ -151,32 +149,40 @@ def evaluate(
     model = model if config is None else replace(model, config=config)
     scan_io.make_folder(output)
     found = assess(model, split, quick=quick, fit=fit, scoring=scoring)
-    table = report.summarise(found.rows)
-    _write_tables(output, found.rows, found.layers)
-    report.write_csv(report.summary_rows(table), output / "summary.csv")
-    workdir.write_json(output / "summary.json", json.loads(report.to_json(table)))
+    table = tables.summarise(found.rows)
+    write_tables(output, found.rows, found.layers)
+    tables.write_csv(tables.summary_rows(table), output / "summary.csv")
+    workdir.write_json(output / "summary.json", json.loads(tables.to_json(table)))
     first = next(iter(found.answers))
     modulations = [adapted.modulation for adapted in found.answers[first].adapted]
     trained.save_modulations(output / "modulations.npz", found.population.names, modulations)
     for i, name in enumerate(found.population.names):
         own = output / name
         scan_io.make_folder(own)
-        _write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
+        write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
         write_scan(own, found.population, found.answers[first], model.classes, i)
-    report.evaluation_report(output / "report.html", model, found, table, log=Path(folder) / workdir.LOG, split=split)
+    name, people = model.config.data.name, len(set(found.population.people))
+    report.evaluation_report(
+        output / "report.html", model, found, table,
+        title=f"{name}: {split} scans",
+        lead=f"{len(found.population.names)} scans of {people} people ({split} split), each adapted to its measured"
+        " places and scored beside what can be done without a model.",
+        source=f"{name}, {split} split",
+        log=Path(folder) / workdir.LOG,
+    )  # fmt: skip
     note = f" ({found.population.note})" if found.population.note else ""
     print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
-    print(report.print_table(table))
+    print(tables.print_table(table))
     if scoring.conventions != PLAIN.conventions:
         print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
     return found
 
 
-def _write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:
-    report.write_csv(rows, folder / "metrics.csv")
+def write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:
+    tables.write_csv(rows, folder / "metrics.csv")
     if layers:
-        report.write_csv(layers, folder / "layers.csv")
+        tables.write_csv(layers, folder / "layers.csv")
 
 
 def write_scan(folder: Path, population: Population, answers: Answers, classes: tuple[str, ...], i: int) -> None:

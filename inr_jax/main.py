@@ -1,161 +1,19 @@
-"""The command line: flags and dispatch, nothing else. Modules are imported where a command needs them."""
+"""The command line: flags and dispatch, nothing else."""
 
 import difflib
 import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from absl import flags
 
 from inr_jax import command_flags, limits, places, stopping
+from inr_jax.commands import COMMANDS, Command
 from inr_jax.errors import InputError
 
-
-class Command(NamedTuple):
-    run: Callable[[flags.FlagValues, Sequence[str]], None]
-    summary: str
-    usage: str
-    example: str
-    flags: tuple[str, ...]
-    needs: tuple[str, ...] = ()  # of the flags
-    defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
-    takes_scans: bool = False  # or other places, beside the flags
-    takes_config: bool = False
-    changes: tuple[str, ...] = ()  # parts of the training's config that may be changed
-
-
-def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    if "train" not in values.config:
-        raise InputError("train: expected the config of a training, such as configs/oct.py; found none of its keys")
-    places.check_output(values.workdir)
-    from inr_jax.train import train
-
-    folder = train(values.config, values.workdir, allow_config_change=values.allow_config_change)
-    print(f"trained: {folder}")
-
-
-def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    places.check_output(values.output)
-    from inr_jax.prepare import prepare
-
-    folder = prepare(values.config, values.output, overwrite=values.overwrite)
-    print(f"prepared: {folder}")
-
-
-def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    if not rest:
-        raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
-    places.check_training(values.workdir)
-    places.check_files(rest)
-    places.check_output(values.output)
-    from inr_jax.new_scan import adapt_files
-
-    adapt_files(
-        values.workdir,
-        rest,
-        values.output,
-        steps=values.steps,
-        fit=values.fit,
-        slices=values.slices,
-        laterality=values.laterality,
-    )
-
-
-def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    places.check_training(values.workdir)
-    places.check_output(values.output)
-    places.check_files([values.lpips_weights] if values.lpips_weights else [])
-    from inr_jax.evaluate import evaluate, scoring_of
-
-    scoring = scoring_of(values.conventions, values.lpips_weights)
-    evaluate(
-        values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
-    )
-
-
-def _compare(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    if len(rest) != 2:
-        raise InputError(f"compare: expected two folders of inr-jax evaluate; found {len(rest)}")
-    if values.output is not None:
-        places.check_output(values.output)
-    from inr_jax.compare import compare
-
-    first, second = rest
-    compare(first, second, values.output, method=values.method, against=values.against)
-
-
-def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    places.check_output(values.output)
-    from inr_jax.demo import demo
-
-    demo(values.output)
-
-
-def _doctor(values: flags.FlagValues, rest: Sequence[str]) -> None:
-    from inr_jax.doctor import doctor
-
-    doctor()
-
-
-COMMANDS = {
-    "train": Command(
-        _train,
-        "learn a population",
-        "--config=FILE --workdir=FOLDER [--config.KEY=VALUE ...]",
-        "inr-jax train --config=configs/oct.py --workdir=runs/oct --config.train.seed=1",
-        ("workdir", "allow_config_change"),
-        needs=("workdir",),
-        takes_config=True,
-    ),
-    "prepare": Command(
-        _prepare,
-        "dense OCT volumes, labels and SLO to folds by person (.npz)",
-        "--config=FILE [--output=FOLDER] [--config.KEY=VALUE ...]",
-        "inr-jax prepare --config=configs/prepare_oct.py --config.path=scans --output=prepared",
-        ("output", "overwrite"),
-        defaults={"output": "prepared"},
-        takes_config=True,
-    ),
-    "adapt": Command(
-        _adapt,
-        "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
-        "--workdir=FOLDER SCAN... --output=FOLDER",
-        "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "output", "steps", "fit", "slices", "laterality"),
-        needs=("workdir", "output"),
-        takes_scans=True,
-    ),
-    "evaluate": Command(
-        _evaluate,
-        "score a trained model beside the baselines; write tables, figures, report",
-        "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
-        "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
-        ("workdir", "output", "split", "quick", "conventions", "lpips_weights"),
-        needs=("workdir", "output"),
-        changes=("data", "adapt", "fit"),
-    ),
-    "compare": Command(
-        _compare,
-        "compare two evaluations of the same people: differences, intervals, paired tests",
-        "W1 W2 [--output=FOLDER]",
-        "inr-jax compare runs/slo/test runs/no_slo/test --output=runs/slo_or_not",
-        ("output", "method", "against"),
-        takes_scans=True,
-    ),
-    "demo": Command(
-        _demo,
-        "phantom eyes, training, adaptation, report: the whole of it in minutes",
-        "[--output=FOLDER]",
-        "inr-jax demo",
-        ("output",),
-        defaults={"output": "demo_output"},
-    ),
-    "doctor": Command(_doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()),
-}
 COMMON = ("device", "threads", "max_memory")
 HELP = ("--help", "-h", "-help", "help")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -192,6 +50,7 @@ def _config_file(command: Command, name: str, argv: Sequence[str]) -> tuple[str 
     """The config whose keys are flags (None: there is none), and the other arguments. Raises InputError."""
     if command.takes_config:
         script, rest = command_flags.take(argv, "--config")
+        script = script or command.default_config
         if script is None:
             example = next(word for word in command.example.split() if word.startswith("--config="))
             raise InputError(f"{name}: expected --config=FILE, for example {example}; found none")
@@ -224,7 +83,8 @@ def _help(name: str | None = None) -> str:
         shown.insert(0, f"  --config.KEY=VALUE: another setting than in training, of {parts} [as trained]")
     if command.takes_config:
         keys = "configs/prepare_oct.py" if name == "prepare" else "configs/default.py"
-        text = f"a config script; --config.KEY=VALUE changes a key (all of them: {keys}) [required]"
+        default = command.default_config or "required"
+        text = f"a config script; --config.KEY=VALUE changes a key (all of them: {keys}) [{default}]"
         shown.insert(0, f"  --config: {text}")
     head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}".rstrip(), ""]
     return "\n".join([*head, "for example", "", f"  {command.example}", "", "flags [default]", "", *shown])

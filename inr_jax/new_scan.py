@@ -15,7 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import measurements, metrics, preprocessing, progress, render, report, residual, scan_io, trained
+from inr_jax import (
+    measurements,
+    metrics,
+    preprocessing,
+    progress,
+    render,
+    residual,
+    scan_io,
+    scan_report,
+    tables,
+    trained,
+)
 from inr_jax.errors import InputError
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Adapted, Trained
@@ -80,7 +91,7 @@ def _check(model: Trained, scan: Scan) -> None:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
     if min(scan.voxels.shape[1:]) < 8:
         raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
-    extent = np.array(scan.voxels.shape) * scan.spacing
+    extent = (np.array(scan.voxels.shape) - 1) * scan.spacing  # between outermost centres: that is what is asked
     has_box = model.config.model.extent.of == "population"
     if has_box and (extent > 2 * BEYOND * model.half).any():
         known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
@@ -131,6 +142,14 @@ def adapt_scan(
     """
     if slices is not None and slices > 1 and scan.voxels.shape[0] == 1:
         raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
+    count = scan.voxels.shape[0]
+    return adapt_at(model, scan, np.linspace(0, count - 1, slices or count), steps=steps, fit=fit)
+
+
+def adapt_at(
+    model: Trained, scan: Scan, places: Float[np.ndarray, " P"], *, steps: int | None = None, fit: bool = False
+) -> Rendered:
+    """Adapts to one scan and renders B-scans at (fractional) places among its own. Raises InputError as adapt_scan."""
     remarks: list[str] = []
     population, undo = as_population(model, scan, remarks)
     answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
@@ -142,15 +161,15 @@ def adapt_scan(
         population.valid[0],
         population.classes if population.labels is not None else (),
     )
-    index = np.linspace(0, scan.voxels.shape[0] - 1, slices or scan.voxels.shape[0])
     left = residual.measure(
         answers.field[0], population.intensity[0], population.valid[0],
         [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
     )  # fmt: skip
-    intensity, labels = _render_at(model, population, answers.adapted[0], left, index, undo)
+    intensity, labels = _render_at(model, population, answers.adapted[0], left, places, undo)
     intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))
     facts = [row | {"seconds": answers.seconds[0]} for row in rows]
-    return Rendered(intensity, labels if model.classes else None, index, answers.adapted[0], facts, remarks)
+    known = labels if answers.labels is not None else None
+    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks)
 
 
 def _render_at(
@@ -195,19 +214,19 @@ def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
     All of them or none. Raises InputError where that cannot be.
     """
     spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    with _all_or_none(folder) as part:
+    with all_or_none(folder) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
         if rendered.labels is not None:
             scan_io.write_labels(
                 part / "segmentation.nii.gz", rendered.labels, spacing, origin, scan.direction, model.classes
             )
         trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
-        report.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
-        report.scan_report(part / "report.html", model, scan, rendered)
+        tables.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
+        scan_report.scan_report(part / "report.html", model, scan, rendered)
 
 
 @contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
+def all_or_none(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` whose files move there on success, and which goes with them on failure."""
     part = folder.with_name(f".{os.getpid()}.{folder.name}")
     scan_io.make_folder(part)

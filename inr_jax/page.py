@@ -43,6 +43,11 @@ ul { padding-left: 1.2rem; } footer { margin-top: 3rem; color: #555; font-size: 
 """
 
 
+def noted(note: str) -> str:
+    """What must be said of all data, behind a name."""
+    return f" ({note})" if note else ""
+
+
 class Picture(NamedTuple):
     """A figure of a report: what it is called, what it shows to who cannot see it, what it says."""
 

@@ -1,26 +1,20 @@
-"""What commands show: the report of an evaluation and of one adapted scan, tables included."""
+"""The page of `inr-jax evaluate` and `validate`: scores, an example, maps, training."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from inr_jax import figures, layer_report, metrics
-from inr_jax.page import Picture, all_scores, save_pictures, write_report
-from inr_jax.scan import Scan
-from inr_jax.tables import METRICS, Table, per_person, print_table, summarise, summary_rows, to_json, write_csv
-from inr_jax.trained import Trained
+from inr_jax.page import Picture, all_scores, noted, save_pictures, write_report
+from inr_jax.tables import METRICS, Table, per_person
+from inr_jax.trained import Trained, own_name
 from inr_jax.types import Population
 
 if TYPE_CHECKING:
     import inr_jax.evaluate
-    import inr_jax.new_scan
 
-__all__ = ["evaluation_report", "print_table", "scan_report", "summarise", "summary_rows", "to_json", "write_csv"]
-
-OCT = ("phantom_oct", "interp_oct")
 PREDICTED = ("interpolated", "all")  # the kinds that tell how well what was not measured is predicted
 
 
@@ -30,12 +24,15 @@ def evaluation_report(
     found: "inr_jax.evaluate.Evaluation",
     table: Table,
     *,
-    log: Path,
-    split: str,
+    title: str,
+    lead: str,
+    source: str,
+    log: Path | None = None,
 ) -> None:
     """The page of `inr-jax evaluate`: scores of all methods, an example of median quality, maps, training.
 
-    Its pictures are also written beside it, into `figures/`.
+    source: where the scans are from; log: of the training, for its curve. The pictures are also written beside it, into
+    `figures/`.
     """
     population = found.population
     own = list(found.answers)
@@ -43,21 +40,20 @@ def evaluation_report(
     example = _median_scan(found, own[0], kind)
     show = _volume_example if population.measured.ndim == 3 else _image_example
     pictures = [_score_dots(found, own, kind), show(found, own, example)]
-    if population.measured.ndim == 3 and population.labels is not None and model.config.data.name in OCT:
+    if population.measured.ndim == 3 and population.labels is not None and model.is_oct:
         pictures.append(_thickness_maps(found, own[0], example))
     more = {"All scores": all_scores(table)}
     if found.layers:
         atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
         pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
         more["Layers"] = layer_report.layer_table(found.layers, own[0], population.note)
-    pictures += _training_curve(log)
+    pictures += _training_curve(log) if log is not None and log.is_file() else []
     save_pictures(path.parent / "figures", pictures)
     write_report(
         path,
-        title=f"{model.config.data.name}: {split} scans{_noted(population.note)}",
-        lead=f"{len(population.names)} scans of {len(set(population.people))} people ({split} split), each adapted to"
-        " its measured places and scored beside what can be done without a model.",
-        facts=_facts(model, population, split) | _scored_how(found),
+        title=f"{title}{noted(population.note)}",
+        lead=lead,
+        facts=_facts(model, population, source) | _scored_how(found),
         scores={"Scores": table},
         figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
@@ -65,48 +61,18 @@ def evaluation_report(
     )
 
 
-def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> None:
-    """The page of `inr-jax adapt`: a scan's own B-scans, the model's answer, labels and thickness."""
-    score = next(row for row in rendered.rows if row["kind"] == "fitted")
-    depth, height, width = scan.voxels.shape
-    facts = {
-        "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
-        "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
-        "Rendered": f"{len(rendered.bscan_index)} B-scans",
-        "Model": f"learned from {model.config.data.name}{_noted(model.note)}",
-        "Adaptation": f"{score['seconds']:.2f} s",
-        "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
-    }
-    facts |= {f"Remark {i}": remark for i, remark in enumerate(rendered.remarks, start=1)}
-    pictures = [_scan_example(scan, rendered, model.classes), _reslice(scan, rendered)]
-    if rendered.labels is not None and model.config.data.name in OCT:
-        pictures.append(_scan_thickness(scan, rendered.labels, rendered.bscan_index))
-    write_report(
-        path,
-        title=f"{scan.name}: adapted scan",
-        lead="What was measured, and what the model answers at and between the measured B-scans.",
-        facts=facts,
-        scores={},
-        figures=pictures,
-    )
-
-
-def _noted(note: str) -> str:
-    return f" ({note})" if note else ""
-
-
 def scored_against(population: Population) -> str:
     return "noise-free, motion-free anatomy" if population.truth is not None else "the measured intensities"
 
 
-def _facts(model: Trained, population: Population, split: str) -> dict[str, str]:
+def _facts(model: Trained, population: Population, source: str) -> dict[str, str]:
     spacing = " x ".join(f"{s * 1000:.4g}" for s in population.spacing.mean(axis=0))
     return {
-        "Data": f"{model.config.data.name}, {split} split{_noted(population.note)}",
+        "Data": f"{source}{noted(population.note)}",
         "Grid": " x ".join(map(str, population.measured.shape)) + f" at {spacing} µm",
         "Measured": f"{population.measured.mean():.0%} of the places",
         "Scored against": scored_against(population),
-        "Adaptation": f"{model.config.adapt.steps} learned steps",
+        "Adaptation": own_name(model.config).partition(", ")[2],
         "Time": "of adapting one scan, compilation apart",
     }
 
@@ -246,9 +212,7 @@ def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> P
 
 
 def _training_curve(log: Path) -> list[Picture]:
-    """PSNR over training from the log's lines; nothing where there is no log."""
-    if not log.is_file():
-        return []
+    """PSNR over training from the log's lines."""
     records = [json.loads(line) for line in log.read_text().splitlines()]
     series = {}
     for key, name in (("psnr", "training"), ("validation_psnr", "validation")):
@@ -258,56 +222,3 @@ def _training_curve(log: Path) -> list[Picture]:
     figure = figures.curves(series, x_name="update", y_name="PSNR (dB)", title="Training")
     alt = "Lines of PSNR over the updates of training."
     return [Picture(figures.png(figure), "Training", alt, "Validation: after adaptation to people not learned from.")]
-
-
-def _scan_example(scan: Scan, rendered: "inr_jax.new_scan.Rendered", classes: tuple[str, ...]) -> Picture:
-    """The middle B-scan of a scan, what is rendered nearest to it, and the rendered one that follows."""
-    middle = scan.voxels.shape[0] // 2
-    near = int(np.abs(rendered.bscan_index - middle).argmin())
-    images = {f"measured B-scan {middle}": scan.voxels[middle]}
-    labels = {}
-    for at in range(near, min(near + 2, len(rendered.bscan_index))):
-        name = f"model, B-scan {rendered.bscan_index[at]:.2f}"
-        images[name] = rendered.intensity[at]
-        if rendered.labels is not None:
-            images[f"labels: {name}"] = rendered.intensity[at]
-            labels[f"labels: {name}"] = rendered.labels[at]
-    figure = figures.bscan_panel(
-        images, spacing=scan.spacing[1:], title=scan.name, labels=labels, classes=classes if labels else ()
-    )
-    alt = f"Panels of B-scans: {', '.join(images)}."
-    return Picture(figures.png(figure), "B-scans", alt, "Fractions count from one measured B-scan to the next.")
-
-
-def _reslice(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Picture:
-    """The middle A-scan of every B-scan: measured (the nearest B-scan repeated) and rendered."""
-    column = scan.voxels.shape[2] // 2
-    images = {
-        "measured, nearest B-scan": scan.voxels[np.rint(rendered.bscan_index).astype(int), :, column].T,
-        "model": rendered.intensity[:, :, column].T,
-    }
-    figure = figures.bscan_panel(
-        images,
-        spacing=(scan.spacing[1], _step(scan, rendered.bscan_index)),
-        title=f"A cut across the B-scans, at A-scan {column}",
-        across="B-scan position (mm)",
-    )
-    alt = "The same cut across the B-scans in the measurement and in the model."
-    return Picture(figures.png(figure), "Across the B-scans", alt, "The measurement repeats its nearest B-scan.")
-
-
-def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
-    """mm between rendered B-scans."""
-    return scan.spacing[0] * (float(index[1] - index[0]) if len(index) > 1 else 1.0)
-
-
-def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
-    figure = figures.en_face_maps(
-        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
-        spacing=(_step(scan, index), scan.spacing[2]),
-        measured=np.isclose(index, np.rint(index)),
-        title=f"{scan.name}: thickness of all labelled layers",
-        quantity="thickness (µm)",
-    )
-    alt = "Map of the thickness of all labelled layers."
-    return Picture(figures.png(figure), "Thickness", alt, "Ticks at the right edge mark measured B-scans.")

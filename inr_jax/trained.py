@@ -30,6 +30,8 @@ from inr_jax.model import Model, Signal
 from inr_jax.scan_io import replacing
 from inr_jax.types import MetaParams, Modulation, Params, Population
 
+OCT = ("phantom_oct", "interp_oct")  # data sets whose labels are layers
+
 
 class Adapted(NamedTuple):
     """One scan's own field: the shared weights, and the modulation (its `weights` where they moved)."""
@@ -59,6 +61,11 @@ class Trained:
     half: Float[np.ndarray, "k"]
     classes: tuple[str, ...]
     note: str  # of the training data: "phantom" ...
+
+    @property
+    def is_oct(self) -> bool:
+        """Whether its labels are layers of a retina."""
+        return self.config.data.name in OCT
 
     def check(self, population: Population) -> None:
         """Raises InputError if the scans are not of the kind this model was trained for."""
@@ -144,6 +151,12 @@ def adapt_population(
         labels.append(classes.astype(np.int32))
     knows = trained.signal.classes and (recipe.stages(trained.config) or population.labels is not None)
     return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds)
+
+
+def own_name(config: ConfigDict) -> str:
+    """What this model's way to adapt is called in tables."""
+    adapt = config.adapt
+    return f"inr_jax, {adapt.epochs} epochs" if adapt.epochs else f"inr_jax, {adapt.steps} steps"
 
 
 def check_fit(config: ConfigDict) -> None:

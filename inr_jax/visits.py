@@ -111,10 +111,12 @@ def check_bscans(draw: str, grid: tuple[int, ...], bscans: Int[np.ndarray, "b"],
 
 
 def draws_per_epoch(options: ConfigDict, pools: Pools, grid: tuple[int, ...], points: int) -> int:
-    """Draws that take as many points as were measured: every measured B-scan once where they are taken whole."""
+    """Every measured B-scan once where they are taken whole; else `options.draws`, or what takes as many points."""
     check_bscans(options.draw, grid, pools.measured, "adapt.draw")
     if options.draw == "bscans":
         return len(pools.measured)
+    if options.draws:
+        return options.draws
     each = options.points if options.draw == "points" else int(np.prod(options.patch))
     return max(1, round(points / each))
 

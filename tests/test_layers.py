@@ -77,6 +77,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "new_scan",
             "evaluate",
             "compare",
+            "validate",
+            "commands",
             "demo",
             "doctor",
         ),

@@ -1,0 +1,189 @@
+"""The commands: what each is for, its flags, and the function that runs it. They import modules when they run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+from inr_jax import places
+from inr_jax.errors import InputError
+
+SINGLE = "configs/single.py"  # what `validate` fits without a training
+
+
+class Command(NamedTuple):
+    run: Callable[[flags.FlagValues, Sequence[str]], None]
+    summary: str
+    usage: str
+    example: str
+    flags: tuple[str, ...]
+    needs: tuple[str, ...] = ()  # of the flags
+    defaults: Mapping[str, str] = {}  # of the flags, where not those of every command
+    takes_scans: bool = False  # or other places, beside the flags
+    takes_config: bool = False
+    default_config: str | None = None  # where none is given
+    changes: tuple[str, ...] = ()  # parts of the training's config that may be changed
+
+
+def _train(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if "train" not in values.config:
+        raise InputError("train: expected the config of a training, such as configs/oct.py; found none of its keys")
+    places.check_output(values.workdir)
+    from inr_jax.train import train
+
+    folder = train(values.config, values.workdir, allow_config_change=values.allow_config_change)
+    print(f"trained: {folder}")
+
+
+def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_output(values.output)
+    from inr_jax.prepare import prepare
+
+    folder = prepare(values.config, values.output, overwrite=values.overwrite)
+    print(f"prepared: {folder}")
+
+
+def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if not rest:
+        raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
+    places.check_training(values.workdir)
+    places.check_files(rest)
+    places.check_output(values.output)
+    from inr_jax.new_scan import adapt_files
+
+    adapt_files(
+        values.workdir,
+        rest,
+        values.output,
+        steps=values.steps,
+        fit=values.fit,
+        slices=values.slices,
+        laterality=values.laterality,
+    )
+
+
+def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_training(values.workdir)
+    places.check_output(values.output)
+    places.check_files([values.lpips_weights] if values.lpips_weights else [])
+    from inr_jax.evaluate import evaluate, scoring_of
+
+    scoring = scoring_of(values.conventions, values.lpips_weights)
+    evaluate(
+        values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
+    )
+
+
+def _compare(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 2:
+        raise InputError(f"compare: expected two folders of inr-jax evaluate; found {len(rest)}")
+    if values.output is not None:
+        places.check_output(values.output)
+    from inr_jax.compare import compare
+
+    first, second = rest
+    compare(first, second, values.output, method=values.method, against=values.against)
+
+
+def _validate(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if not rest:
+        raise InputError("validate: expected at least one SCAN; found none (see inr-jax validate --help)")
+    if values.workdir is not None:
+        places.check_training(values.workdir)
+    places.check_files(rest)
+    places.check_output(values.output)
+    from inr_jax.config_script import flat, load_config
+    from inr_jax.validate import validate
+
+    if values.workdir is not None and dict(flat(values.config.to_dict())) != dict(flat(load_config(SINGLE).to_dict())):
+        raise InputError("validate: expected --workdir, whose config is the training's, or --config; found both")
+    validate(
+        rest,
+        values.output,
+        keep_every=values.keep_every,
+        folder=values.workdir,
+        config=values.config,
+        slo_axes=values.slo_axes,
+        quick=values.quick,
+    )
+
+
+def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_output(values.output)
+    from inr_jax.demo import demo
+
+    demo(values.output)
+
+
+def _doctor(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    from inr_jax.doctor import doctor
+
+    doctor()
+
+
+COMMANDS = {
+    "train": Command(
+        _train,
+        "learn a population",
+        "--config=FILE --workdir=FOLDER [--config.KEY=VALUE ...]",
+        "inr-jax train --config=configs/oct.py --workdir=runs/oct --config.train.seed=1",
+        ("workdir", "allow_config_change"),
+        needs=("workdir",),
+        takes_config=True,
+    ),
+    "prepare": Command(
+        _prepare,
+        "dense OCT volumes, labels and SLO to folds by person (.npz)",
+        "--config=FILE [--output=FOLDER] [--config.KEY=VALUE ...]",
+        "inr-jax prepare --config=configs/prepare_oct.py --config.path=scans --output=prepared",
+        ("output", "overwrite"),
+        defaults={"output": "prepared"},
+        takes_config=True,
+    ),
+    "adapt": Command(
+        _adapt,
+        "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
+        "--workdir=FOLDER SCAN... --output=FOLDER",
+        "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
+        ("workdir", "output", "steps", "fit", "slices", "laterality"),
+        needs=("workdir", "output"),
+        takes_scans=True,
+    ),
+    "evaluate": Command(
+        _evaluate,
+        "score a trained model beside the baselines; write tables, figures, report",
+        "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
+        "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
+        ("workdir", "output", "split", "quick", "conventions", "lpips_weights"),
+        needs=("workdir", "output"),
+        changes=("data", "adapt", "fit"),
+    ),
+    "compare": Command(
+        _compare,
+        "compare two evaluations of the same people: differences, intervals, paired tests",
+        "W1 W2 [--output=FOLDER]",
+        "inr-jax compare runs/slo/test runs/no_slo/test --output=runs/slo_or_not",
+        ("output", "method", "against"),
+        takes_scans=True,
+    ),
+    "validate": Command(
+        _validate,
+        "on a dense scan of your own: keep every k-th B-scan, predict the others, score all methods",
+        "SCAN... --keep-every=K --output=FOLDER [--workdir=FOLDER | --config=FILE [--config.KEY=VALUE ...]]",
+        "inr-jax validate eye.nii.gz --keep-every=4 --output=eye_validated",
+        ("workdir", "output", "keep_every", "slo_axes", "quick"),
+        needs=("output",),
+        takes_scans=True,
+        takes_config=True,
+        default_config=SINGLE,
+    ),
+    "demo": Command(
+        _demo,
+        "phantom eyes, training, adaptation, report: the whole of it in minutes",
+        "[--output=FOLDER]",
+        "inr-jax demo",
+        ("output",),
+        defaults={"output": "demo_output"},
+    ),
+    "doctor": Command(_doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()),
+}

@@ -1,0 +1,94 @@
+"""The page of `inr-jax adapt`: one scan, what the model answers at and between its B-scans."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from inr_jax import figures, metrics
+from inr_jax.page import Picture, noted, write_report
+from inr_jax.scan import Scan
+from inr_jax.trained import Trained
+
+if TYPE_CHECKING:
+    import inr_jax.new_scan
+
+
+def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> None:
+    """The page of `inr-jax adapt`: a scan's own B-scans, the model's answer, labels and thickness."""
+    score = next(row for row in rendered.rows if row["kind"] == "fitted")
+    depth, height, width = scan.voxels.shape
+    facts = {
+        "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
+        "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
+        "Rendered": f"{len(rendered.bscan_index)} B-scans",
+        "Model": f"learned from {model.config.data.name}{noted(model.note)}",
+        "Adaptation": f"{score['seconds']:.2f} s",
+        "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
+    }
+    facts |= {f"Remark {i}": remark for i, remark in enumerate(rendered.remarks, start=1)}
+    pictures = [_scan_example(scan, rendered, model.classes), _reslice(scan, rendered)]
+    if rendered.labels is not None and model.is_oct:
+        pictures.append(_scan_thickness(scan, rendered.labels, rendered.bscan_index))
+    write_report(
+        path,
+        title=f"{scan.name}: adapted scan",
+        lead="What was measured, and what the model answers at and between the measured B-scans.",
+        facts=facts,
+        scores={},
+        figures=pictures,
+    )
+
+
+def _scan_example(scan: Scan, rendered: "inr_jax.new_scan.Rendered", classes: tuple[str, ...]) -> Picture:
+    """The middle B-scan of a scan, what is rendered nearest to it, and the rendered one that follows."""
+    middle = scan.voxels.shape[0] // 2
+    near = int(np.abs(rendered.bscan_index - middle).argmin())
+    images = {f"measured B-scan {middle}": scan.voxels[middle]}
+    labels = {}
+    for at in range(near, min(near + 2, len(rendered.bscan_index))):
+        name = f"model, B-scan {rendered.bscan_index[at]:.2f}"
+        images[name] = rendered.intensity[at]
+        if rendered.labels is not None:
+            images[f"labels: {name}"] = rendered.intensity[at]
+            labels[f"labels: {name}"] = rendered.labels[at]
+    figure = figures.bscan_panel(
+        images, spacing=scan.spacing[1:], title=scan.name, labels=labels, classes=classes if labels else ()
+    )
+    alt = f"Panels of B-scans: {', '.join(images)}."
+    return Picture(figures.png(figure), "B-scans", alt, "Fractions count from one measured B-scan to the next.")
+
+
+def _reslice(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Picture:
+    """The middle A-scan of every B-scan: measured (the nearest B-scan repeated) and rendered."""
+    column = scan.voxels.shape[2] // 2
+    images = {
+        "measured, nearest B-scan": scan.voxels[np.rint(rendered.bscan_index).astype(int), :, column].T,
+        "model": rendered.intensity[:, :, column].T,
+    }
+    figure = figures.bscan_panel(
+        images,
+        spacing=(scan.spacing[1], _step(scan, rendered.bscan_index)),
+        title=f"A cut across the B-scans, at A-scan {column}",
+        across="B-scan position (mm)",
+    )
+    alt = "The same cut across the B-scans in the measurement and in the model."
+    return Picture(figures.png(figure), "Across the B-scans", alt, "The measurement repeats its nearest B-scan.")
+
+
+def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
+    """mm between rendered B-scans."""
+    return scan.spacing[0] * (float(index[1] - index[0]) if len(index) > 1 else 1.0)
+
+
+def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
+    figure = figures.en_face_maps(
+        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
+        spacing=(_step(scan, index), scan.spacing[2]),
+        measured=np.isclose(index, np.rint(index)),
+        title=f"{scan.name}: thickness of all labelled layers",
+        quantity="thickness (µm)",
+    )
+    alt = "Map of the thickness of all labelled layers."
+    return Picture(figures.png(figure), "Thickness", alt, "Ticks at the right edge mark measured B-scans.")

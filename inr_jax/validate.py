@@ -1,0 +1,188 @@
+"""`inr-jax validate`: some B-scans of a dense scan are kept, the others are answered without having been seen.
+
+What a laboratory can do with its own scans before it trusts anything: the model and all baselines get every k-th
+B-scan, are tuned on these alone, and are scored on those between.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from inr_jax import baselines, new_scan, preprocessing, raw_scans, report, scan_io, tables, trained, workdir
+from inr_jax.baselines import Prediction
+from inr_jax.config_script import load_config
+from inr_jax.errors import InputError
+from inr_jax.evaluate import Evaluation, score_all, scoring_of, write_tables
+from inr_jax.interpolation import axis_masks
+from inr_jax.scan import Scan, checked_labels
+from inr_jax.trained import Answers, Trained
+from inr_jax.types import Population
+
+log = logging.getLogger(__name__)
+LEAST = 3  # kept B-scans: the baselines are tuned by leaving every second of them out
+TUNED_ON = 2_300_000  # voxels of the kept B-scans that the baselines are tuned on, at most
+
+
+def validate(
+    files: Sequence[str],
+    output: str | Path,
+    *,
+    keep_every: int,
+    folder: str | Path | None = None,
+    config: ConfigDict | None = None,
+    slo_axes: str = "auto",
+    quick: bool = False,
+) -> list[Evaluation]:
+    """Scores on every scan of the files what is answered between its kept B-scans; results in output/<its name>.
+
+    folder: a training whose model adapts to the kept B-scans; without, `config` (one with no stages) says how a network
+    is fitted to them. Labels (NAME_labels.nii.gz) and SLO (NAME_slo.png) beside a file are used, none is needed.
+    Raises InputError for a scan with too few B-scans, or one that the model is not for.
+    """
+    model = None if folder is None else trained.restore(folder)
+    found = []
+    for raw in (raw for file in files for raw in raw_scans.find_scans(_where(file, slo_axes))):
+        scan = raw_scans.read_scan(raw)
+        _check(scan, keep_every)
+        kept = kept_bscans(scan, keep_every)
+        own = model or untrained_for(kept, config or load_config("configs/single.py"))
+        remarks: list[str] = []
+        result = _assess(own, scan, kept, keep_every, quick, remarks)
+        _write(Path(output) / scan.name, own, result, keep_every)
+        for remark in remarks:
+            log.warning("%s: %s", scan.name, remark)
+        found.append(result)
+    return found
+
+
+def _where(file: str, slo_axes: str) -> ConfigDict:
+    """How scans and what lies beside them are found: as `prepare` does."""
+    config = load_config("configs/prepare_oct.py")
+    config.path, config.slo_axes = file, slo_axes
+    return config
+
+
+def _check(scan: Scan, keep_every: int) -> None:
+    least = (LEAST - 1) * keep_every + 1
+    if len(scan.voxels) < least:
+        raise InputError(
+            f"{scan.name}: expected {least} or more B-scans, to keep {LEAST} by --keep-every={keep_every}; "
+            f"found {len(scan.voxels)}"
+        )
+
+
+def last_kept(scan: Scan, keep_every: int) -> int:
+    """What lies beyond it would be extrapolated, and is left out."""
+    return (len(scan.voxels) - 1) // keep_every * keep_every
+
+
+def _part(scan: Scan, which: slice) -> Scan:
+    """Some B-scans in even steps from the first on, at their places."""
+    step = scan.spacing[0] * (which.step or 1)
+    return replace(
+        scan,
+        voxels=scan.voxels[which],
+        spacing=(step, *scan.spacing[1:]),
+        labels=None if scan.labels is None else scan.labels[which],
+        surfaces=None if scan.surfaces is None else scan.surfaces[:, which],
+        valid=None if scan.valid is None else scan.valid[which],
+        ascans_on_slo=None if scan.ascans_on_slo is None else scan.ascans_on_slo[which],
+    )
+
+
+def kept_bscans(scan: Scan, keep_every: int) -> Scan:
+    """B-scans 0, k, 2k ... as a scan of its own: all that a model and a baseline may see."""
+    return _part(scan, slice(0, last_kept(scan, keep_every) + 1, keep_every))
+
+
+def untrained_for(scan: Scan, config: ConfigDict) -> Trained:
+    """A model with nothing learned for scans with (or without) labels and SLO like this one."""
+    count = 0 if scan.labels is None else int(checked_labels(scan.labels, raw_scans.MOST_CLASSES, scan.name).max()) + 1
+    classes = ("background", *(f"label {i}" for i in range(1, count))) if count > 1 else ()
+    known = scan if classes else replace(scan, labels=None)
+    every = np.ones(len(scan.voxels), bool)
+    return trained.untrained(config, preprocessing.stack([known], measured=every, classes=classes, note=""))
+
+
+def _assess(model: Trained, scan: Scan, kept: Scan, keep_every: int, quick: bool, remarks: list[str]) -> Evaluation:
+    """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
+    dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
+    low, high = new_scan.unit_range(kept, model.config)
+    places = np.arange(len(dense.voxels)) / keep_every
+    rendered = new_scan.adapt_at(model, kept, places)
+    remarks += rendered.remarks
+    population = _population(dense, model, low, high, keep_every)
+    intensity = preprocessing.to_unit_range(rendered.intensity, low, high)[None, ..., None]
+    labels = None if rendered.labels is None else rendered.labels[None].astype(np.int32)
+    name, seconds = trained.own_name(model.config), rendered.rows[0]["seconds"]
+    answers = {name: Answers(intensity, intensity, labels, [rendered.adapted], [seconds])}
+    predictions = {name: Prediction(intensity, labels, "")} | _baselines(population, kept, model, (low, high), quick)
+    rows, layers = score_all(
+        population, predictions, {name: [seconds]}, split=f"keep every {keep_every}", layered=bool(population.classes)
+    )
+    return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None))
+
+
+def _population(scan: Scan, model: Trained, low: float, high: float, keep_every: int) -> Population:
+    """The scan as it is, its kept B-scans measured; in the range that the kept ones have."""
+    classes = model.classes if scan.labels is not None else ()
+    scaled = replace(
+        scan,
+        voxels=preprocessing.to_unit_range(scan.voxels, low, high),
+        labels=scan.labels if classes else None,
+        slo=None,
+    )
+    measured = np.arange(len(scan.voxels)) % keep_every == 0
+    return preprocessing.stack([scaled], measured=measured, classes=classes, note="")
+
+
+def _baselines(
+    population: Population, kept: Scan, model: Trained, unit: tuple[float, float], quick: bool
+) -> dict[str, Prediction]:
+    """What can be done without a model; tuned on kept B-scans from which every second is left out once more."""
+    rows, columns = kept.voxels.shape[1:]
+    most = int(np.clip(TUNED_ON // (rows * columns), LEAST, len(kept.voxels)))
+    first = (len(kept.voxels) - most) // 2
+    middle = _part(kept, slice(first, first + most))
+    tuned_on = _population(middle, model, *unit, 2)._replace(labels=None, classes=())
+    assert axis_masks(population.measured) is not None
+    return baselines.all_baselines(tuned_on, tuned_on, population, quick)
+
+
+def _write(folder: Path, model: Trained, found: Evaluation, keep_every: int) -> None:
+    """Tables, the answered volume, the report: all of them or none; and the table, printed."""
+    table = tables.summarise(found.rows)
+    name = found.population.names[0]
+    with new_scan.all_or_none(folder) as part:
+        write_tables(part, found.rows, found.layers)
+        tables.write_csv(tables.summary_rows(table), part / "summary.csv")
+        workdir.write_json(part / "summary.json", json.loads(tables.to_json(table)))
+        scan_io.make_folder(part)
+        report.evaluation_report(
+            part / "report.html", model, found, table,
+            title=f"{name}: one B-scan of {keep_every} kept",
+            lead="Every method has seen the kept B-scans alone, and is scored on them and on those between.",
+            source="a scan of your own",
+        )  # fmt: skip
+    print(f"{name}: one B-scan of {keep_every} kept; scored against the measured intensities, noise included")
+    print(tables.print_table(table))
+    print(verdict(found.rows))
+    print(f"report: {folder / 'report.html'}")
+
+
+def verdict(rows: Sequence[dict]) -> str:
+    """One line: the model on what it has not seen, beside the best that can be done without it."""
+    unseen = {row["method"]: row["psnr"] for row in rows if row["kind"] == "interpolated"}
+    known = {name: value for name, value in unseen.items() if np.isfinite(value) and not name.startswith("oracle")}
+    own = next(iter(unseen))
+    others = {name: value for name, value in known.items() if name != own}
+    best = max(others, key=others.__getitem__)
+    return (
+        f"between the kept B-scans: {own} {unseen[own]:.2f} dB, the best without a model {others[best]:.2f} dB "
+        f"({best}): {unseen[own] - others[best]:+.2f} dB"
+    )
