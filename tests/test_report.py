@@ -16,7 +16,7 @@ from synthetic import layered_population
 
 from inr_jax import figures, metrics, report, tables
 from inr_jax.errors import InputError
-from inr_jax.page import DISCLAIMER, Picture, write_report
+from inr_jax.page import DISCLAIMER, Picture, all_scores, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -72,6 +72,19 @@ def test_every_form_of_a_table_says_what_its_data_are(page, tmp_path):
     assert "people (phantom), a person's eyes averaged first." in page.read_text()
     plain = tables.summarise([row | {"note": ""} for row in ROWS])
     assert tables.print_table(plain).splitlines()[-1].startswith("mean ± SD over 2 people;")
+
+
+def test_a_page_has_dashes_for_what_cannot_be_scored_and_says_why_below_its_tables(tmp_path):
+    table = tables.summarise([row("ours", "a", 30.0), row("ours", "a", 32.0, kind="all", ssim=0.9)])
+    undefined = {"dice": "no labels in <these>", "ssim": "of all pixels alone"}
+    more = {"All scores": all_scores(table, undefined)}
+    path = tmp_path / "r.html"
+    write_report(path, title="t", lead="l", facts={}, scores={"S": table}, figures=[], more=more, undefined=undefined)
+    found = path.read_text(encoding="utf-8")
+    first = found[found.index("<tbody>") : found.index("</tbody>")]
+    assert first.count("<td>–</td>") == 2  # Dice of both kinds; SSIM is no column of loose pixels
+    assert "<p>Dice: no labels in &lt;these&gt;</p>\n<p>SSIM: of all pixels alone</p>" in found
+    assert "Dice: no labels in &lt;these&gt;. SSIM: of all pixels alone.</caption>" in found
 
 
 def test_json_has_null_for_what_is_undefined_or_infinite():
