@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 
+from inr_jax import progress
 from inr_jax.denoising import FAMILIES, Tuned, denoise, tune_denoiser
 from inr_jax.interpolation import (
     KINDS,
@@ -19,7 +20,9 @@ from inr_jax.interpolation import (
     measured_samples,
     spread,
 )
+from inr_jax.registered import BSCANS, bscans_between, interpolate_registered, tune_registration
 from inr_jax.registration import smooth_surface, trace_band
+from inr_jax.tuning import Parameters
 from inr_jax.types import Population
 
 LAYERED = 0.98  # share of the A-scans that a stack of layers must cross
@@ -37,12 +40,15 @@ class Prediction(NamedTuple):
 def all_baselines(
     train: Population, validation: Population, test: Population, quick: bool = False
 ) -> dict[str, Prediction]:
-    """Every baseline's prediction of the test scans, by name; `quick` tunes the denoisers on fewer scans.
+    """Every baseline's prediction of the test scans, by name; `quick` tunes on fewer scans.
 
     Intensities are clipped to [0, 1]. Names that begin with "oracle" see the truth of the measured slices.
     """
     out = {kind: Prediction(_interpolated(test, kind), None, "") for kind in KINDS}
-    out |= _denoised(validation, test, quick)
+    tuned = None if axis_masks(test.measured) is None else tune_denoiser(validation, quick)
+    out |= _denoised(test, tuned)
+    if test.measured.ndim == 3:
+        out["registration (tuned)"] = _registered(validation, test, tuned, quick)
     if train.labels is not None:
         out["mean atlas"] = _atlas(train, test)
     if test.truth is not None:
@@ -143,13 +149,12 @@ def _interpolated(test: Population, kind: str) -> Float[np.ndarray, "N *grid C"]
     return np.clip(np.stack(out), 0, 1)
 
 
-def _denoised(validation: Population, test: Population, quick: bool) -> dict[str, Prediction]:
-    """Each family of denoisers at its tuned parameters, then linear."""
+def _denoised(test: Population, tuned: Tuned | None) -> dict[str, Prediction]:
+    """Each family of denoisers at its tuned parameters, then linear; None: samples are scattered."""
     names = {family: f"{family} + linear (tuned)" for family in FAMILIES}
     masks = axis_masks(test.measured)
-    if masks is None:
+    if masks is None or tuned is None:
         return {name: Prediction(None, None, "not applicable to scattered samples") for name in names.values()}
-    tuned = tune_denoiser(validation, quick)
     out = {}
     for family, name in names.items():
         scans = []
@@ -161,9 +166,31 @@ def _denoised(validation: Population, test: Population, quick: bool) -> dict[str
 
 
 def _note(tuned: Tuned, family: str) -> str:
-    values = ", ".join(f"{name} {value:.3g}" for name, value in tuned.parameters[family].items())
     best = "best of the denoisers; " if family == tuned.best else ""
-    return f"{best}{values}; validation {tuned.psnr[family]:.2f} dB"
+    return f"{best}{_values(tuned.parameters[family])}; validation {tuned.psnr[family]:.2f} dB"
+
+
+def _values(parameters: Parameters) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in parameters.items())
+
+
+def _registered(validation: Population, test: Population, tuned: Tuned | None, quick: bool) -> Prediction:
+    """Denoised B-scans carried along their registration, all of it tuned."""
+    mask = bscans_between(test.measured)
+    if mask is None or tuned is None:
+        return Prediction(None, None, f"not applicable: wants {BSCANS}")
+    found = tune_registration(validation, tuned, quick)
+    every = tuple(np.ones(size, bool) for size in test.measured.shape[1:])
+    out = []
+    scans = list(zip(test.intensity, test.valid, strict=True))
+    for intensity, valid in progress.bar(scans, "baselines: registering B-scans", unit="scan"):
+        samples = measured_samples(intensity, valid, (mask, *every))
+        out.append(np.clip(interpolate_registered(samples, mask, found), 0, 1))
+    note = (
+        f"demons: {_values(found.field)}; driven by {found.family}: {_values(found.driving)}; carries {found.family}:"
+        f" {_values(found.carried)}; validation {found.psnr:.2f} dB"
+    )
+    return Prediction(np.stack(out), None, note)
 
 
 def _atlas(train: Population, test: Population) -> Prediction:

@@ -22,10 +22,12 @@ FACTS = (
     "split",
     "method",
     "kind",
+    "label",
     "note",
     "conventions",
 )  # columns of words; all others are numbers
 NEEDED = ("person", "method", "kind")
+BY_LABEL = ("dice", "assd_um", "hd95_um", "thickness_mae_um", "thickness_bias_um")
 ARROWS = {"larger": "↑", "smaller": "↓", "nearer 0": "→0"}
 HEADER = ("", "people", "first", "second", "second - first [95%]", "p")
 EXPLANATION = (
@@ -41,6 +43,11 @@ class Run(NamedTuple):
     folder: Path
     method: str
     rows: list[dict[str, Any]]
+    layers: list[dict[str, Any]]  # by label; empty where the method has none
+
+    @property
+    def labels(self) -> list[str]:
+        return list(dict.fromkeys(row["label"] for row in self.layers))
 
     @property
     def people(self) -> set[str]:
@@ -53,9 +60,10 @@ class Run(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric on one kind of places, paired by person; nan where undefined."""
+    """A metric on one kind of places, of the scan or of one label, paired by person; nan where undefined."""
 
     kind: str
+    label: str  # "": the scan as a whole
     metric: str
     people: int  # of whom both runs have a finite score
     first: float  # means
@@ -76,6 +84,7 @@ def compare(
 ) -> list[Difference]:
     """Compares two folders of `inr-jax evaluate`; prints a table, writes comparison.csv, .json and .html into `output`.
 
+    Scores by label stand in the files alone; the printed table has their means over labels.
     method: of both runs; against: of the second, where it is another (a baseline, say). By default the model's own
     first method of each. Raises InputError where a folder has no evaluation or no such method, or people differ.
     """
@@ -84,6 +93,7 @@ def compare(
     check_pairs(a, b)
     found = differences(a.rows, b.rows)
     print(print_comparison(a, b, found))
+    found += label_differences(a, b)
     if output is not None:
         write_comparison(Path(output), a, b, found)
         print(f"report: {Path(output) / 'comparison.html'}")
@@ -91,25 +101,32 @@ def compare(
 
 
 def read_run(folder: Path, method: str | None) -> Run:
-    """A method's rows of an evaluation's metrics.csv, its first method by default; empty cells are nan.
+    """A method's rows of an evaluation's metrics.csv and, where there is one, layers.csv; its first method by default.
 
-    Raises InputError where there is no such file, it is none of an evaluation, or it lacks the method.
+    Empty cells are nan. Raises InputError where there is no metrics.csv, a file is none of an evaluation, or lacks the
+    method.
     """
-    path = folder / "metrics.csv"
+    path, by_label = folder / "metrics.csv", folder / "layers.csv"
     if not path.is_file():
         raise InputError(f"{folder}: expected a folder of inr-jax evaluate (metrics.csv); found none")
+    rows = _read_rows(path, NEEDED)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    chosen = methods[0] if method is None else method
+    if chosen not in methods:
+        raise InputError(f"{path}: expected one of the methods {'; '.join(methods)}; found {chosen}")
+    layers = _read_rows(by_label, (*NEEDED, "label")) if by_label.is_file() else []
+    return Run(folder, chosen, *([row for row in found if row["method"] == chosen] for found in (rows, layers)))
+
+
+def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [_numbers(row) for row in csv.DictReader(file)]
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: expected a table of inr-jax evaluate; found {str(error).splitlines()[0]}") from error
-    if not rows or any(not row.get(name) for row in rows for name in NEEDED):
-        raise InputError(f"{path}: expected rows with {', '.join(NEEDED)}; found {'none' if not rows else 'others'}")
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    chosen = methods[0] if method is None else method
-    if chosen not in methods:
-        raise InputError(f"{path}: expected one of the methods {'; '.join(methods)}; found {chosen}")
-    return Run(folder, chosen, [row for row in rows if row["method"] == chosen])
+    if not rows or any(not row.get(name) for row in rows for name in needed):
+        raise InputError(f"{path}: expected rows with {', '.join(needed)}; found {'none' if not rows else 'others'}")
+    return rows
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
@@ -133,12 +150,14 @@ def check_pairs(a: Run, b: Run) -> None:
         raise InputError(f"compare: expected the same conventions in both; found {scored[0]} and {scored[1]}")
 
 
-def differences(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[Difference]:
-    """One per kind and metric that both have, in the order of the first's kinds and of METRICS."""
+def differences(
+    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]], chosen: Sequence[str] = tuple(METRICS)
+) -> list[Difference]:
+    """One per kind and chosen metric that both have, in the order of the first's kinds and of `chosen`."""
     out = []
     for kind in dict.fromkeys(row["kind"] for row in first):
         a, b = ([row for row in rows if row["kind"] == kind] for rows in (first, second))
-        for metric in METRICS:
+        for metric in chosen:
             x, y = per_person(a, metric), per_person(b, metric)
             pairs = [(x[person], y[person]) for person in x if person in y]
             finite = [pair for pair in pairs if np.isfinite(pair).all()]
@@ -147,10 +166,19 @@ def differences(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]
     return out
 
 
+def label_differences(a: Run, b: Run) -> list[Difference]:
+    """Those of BY_LABEL for every label that both runs have."""
+    out = []
+    for label in a.labels:
+        first, second = ([row for row in run.layers if row["label"] == label] for run in (a, b))
+        out += [d._replace(label=label) for d in differences(first, second, BY_LABEL)]
+    return out
+
+
 def _difference(kind: str, metric: str, pairs: Float[np.ndarray, "people 2"]) -> Difference:
     change = pairs[:, 1] - pairs[:, 0]
     means = (float(pairs[:, 0].mean()), float(pairs[:, 1].mean()), float(change.mean()))
-    return Difference(kind, metric, len(pairs), *means, *mean_interval(change), paired_p(change))
+    return Difference(kind, "", metric, len(pairs), *means, *mean_interval(change), paired_p(change))
 
 
 def paired_p(change: Float[np.ndarray, "people"]) -> float:
@@ -167,7 +195,7 @@ def _cells(d: Difference) -> tuple[str, ...]:
     digits = metric.digits
     interval = "" if math.isnan(d.low) else f" [{d.low:+.{digits}f}, {d.high:+.{digits}f}]"
     return (
-        f"{metric.title} {ARROWS[metric.better]}",
+        f"{d.label}{': ' if d.label else ''}{metric.title} {ARROWS[metric.better]}",
         str(d.people),
         f"{d.first:.{digits}f}",
         f"{d.second:.{digits}f}",
@@ -180,6 +208,15 @@ def _explanation(a: Run, b: Run) -> str:
     """What stands under a table, the notes on its data included: a table that is copied says what it is of."""
     notes = dict.fromkeys(row.get("note", "") for run in (a, b) for row in run.rows)
     return EXPLANATION.format(noted="".join(f" ({note})" for note in notes if note))
+
+
+def _layers_compared(a: Run, b: Run) -> str:
+    """Which scores by label there are to compare: what cannot be is said, not passed over."""
+    without = [str(run.folder) for run in (a, b) if not run.layers]
+    if without:
+        return f"not compared: this method has no scores by label in {' and '.join(dict.fromkeys(without))}"
+    odd = [label for label in dict.fromkeys([*a.labels, *b.labels]) if (label in a.labels) != (label in b.labels)]
+    return f"labels in both: {len({*a.labels} & {*b.labels})}{'; in one alone: ' if odd else ''}{', '.join(odd)}"
 
 
 def print_comparison(a: Run, b: Run, found: Sequence[Difference]) -> str:
@@ -205,13 +242,17 @@ def write_comparison(output: Path, a: Run, b: Run, found: Sequence[Difference]) 
     clean = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
     with replacing(output / "comparison.json") as temporary:
         temporary.write_text(json.dumps(runs | {"rows": clean}, indent=1, allow_nan=False), encoding="utf-8")
-    kinds, said = dict.fromkeys(d.kind for d in found), _explanation(a, b)
+    said = _explanation(a, b)
+    parts = {d.kind + (", by label" if d.label else ""): (d.kind, bool(d.label)) for d in found}
     write_report(
         output / "comparison.html",
         title="Two evaluations compared",
         lead=f"{len(a.people)} people, paired: the second minus the first.",
-        facts={"First": a.name, "Second": b.name},
+        facts={"First": a.name, "Second": b.name, "By label": _layers_compared(a, b)},
         scores={},
         figures=[],
-        more={kind: TextTable(said, HEADER, [_cells(d) for d in found if d.kind == kind]) for kind in kinds},
+        more={
+            name: TextTable(said, HEADER, [_cells(d) for d in found if (d.kind, bool(d.label)) == part])
+            for name, part in parts.items()
+        },
     )

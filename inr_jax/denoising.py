@@ -5,17 +5,16 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import minimize
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from inr_jax import progress
 from inr_jax.errors import InputError
-from inr_jax.interpolation import axis_masks, measured_samples, spread
+from inr_jax.interpolation import axis_masks, spread
+from inr_jax.tuning import QUICK, THOROUGH, Effort, Parameters, TuningScan, quality, refine, tuning_scans
 from inr_jax.types import Population
 
-Parameters = dict[str, float]
 Slices = Float[np.ndarray, "S H W C"]
 
 
@@ -33,23 +32,6 @@ class Family(NamedTuple):
     apply: Callable[..., Slices]
     grid: dict[str, Sequence[float]]
     refined: tuple[str, ...]
-
-
-class Effort(NamedTuple):
-    """How hard to tune; the number of scans is told in voxels, so that large scans cost no more."""
-
-    grid_voxels: float  # of the scans that the grid is searched on
-    voxels: float  # of the scans that the refinement sees
-    evaluations: int  # of the refinement, per parameter
-    every: int  # which grid point of each parameter is tried
-
-
-class _Scan(NamedTuple):
-    """A validation scan: what is measured of it, and what is scored."""
-
-    samples: Float[np.ndarray, "*subgrid C"]
-    truth: Float[np.ndarray, "*grid C"]
-    scored: Bool[np.ndarray, "*grid"]
 
 
 def _gaussian(slices: Slices, *, rows: float, columns: float) -> Slices:
@@ -80,10 +62,7 @@ FAMILIES = {
     ),
     "tv": Family(_tv, {"weight": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)}, ("weight",)),
 }
-NOTHING = 1e-3  # of a refined parameter: leaves the slices as they are (total variation cannot divide by 0)
 ACROSS = (0.0, 0.4, 0.6, 0.9, 1.3)  # measured slices: a Gaussian across them, after any denoiser
-THOROUGH = Effort(grid_voxels=4e5, voxels=2.3e6, evaluations=12, every=1)
-QUICK = Effort(grid_voxels=4e5, voxels=8e5, evaluations=6, every=2)
 
 
 def denoise(
@@ -108,28 +87,28 @@ def tune_denoiser(validation: Population, quick: bool = False) -> Tuned:
     masks = axis_masks(validation.measured)
     if masks is None:
         raise InputError("denoising: expected measured slices or a regular subgrid, found scattered samples")
-    few, scans = (_scans(validation, masks, voxels) for voxels in (effort.grid_voxels, effort.voxels))
+    few, scans = (tuning_scans(validation, masks, voxels) for voxels in (effort.grid_voxels, effort.voxels))
     parameters, psnr = {}, {}
     across = ACROSS if validation.measured.ndim == 3 else (0.0,)
     most = sum(_trials(family, effort, len(across)) for family in FAMILIES.values())
     steps = progress.bar(desc="baselines: tuning the denoisers on validation scans", total=most, unit="trial")
     for name, family in FAMILIES.items():
 
-        def quality(values: Parameters, scans: list[_Scan], name: str = name) -> float:
+        def score(values: Parameters, scans: list[TuningScan], name: str = name) -> float:
             steps.update()
             return float(
-                np.mean([_quality(spread(denoise(s.samples, name, values), masks, "linear"), s) for s in scans])
+                np.mean([quality(spread(denoise(s.samples, name, values), masks, "linear"), s) for s in scans])
             )
 
         grid = [values[:: effort.every] for values in family.grid.values()]
         start = max(
             (dict(zip(family.grid, values, strict=True)) | {"across": 0.0} for values in product(*grid)),
-            key=lambda values: quality(values, few),
+            key=lambda values: score(values, few),
         )
-        start = max((start | {"across": a} for a in across), key=lambda values: quality(values, few))
+        start = max((start | {"across": a} for a in across), key=lambda values: score(values, few))
         refined = family.refined + (("across",) if len(across) > 1 else ())
-        parameters[name] = _refine(lambda values: quality(values, scans), start, refined, effort.evaluations)
-        psnr[name] = quality(parameters[name], scans)
+        parameters[name] = refine(lambda values: score(values, scans), start, refined, effort.evaluations)
+        psnr[name] = score(parameters[name], scans)
     steps.close()
     return Tuned(max(psnr, key=psnr.__getitem__), parameters, psnr)
 
@@ -138,45 +117,3 @@ def _trials(family: Family, effort: Effort, across: int) -> int:
     """How often a family is tried at most."""
     grid = int(np.prod([len(values[:: effort.every]) for values in family.grid.values()]))
     return grid + across + effort.evaluations * (len(family.refined) + (across > 1)) + 1
-
-
-def _refine(
-    quality: Callable[[Parameters], float], start: Parameters, refined: tuple[str, ...], evaluations: int
-) -> Parameters:
-    """Nelder-Mead from `start` in the `refined` parameters; first steps: a third, or 0.3 from nothing."""
-    origin = np.maximum([start[name] for name in refined], NOTHING)
-    steps = np.diag(np.where(origin > NOTHING, origin / 3, 0.3))
-    found = minimize(
-        lambda x: -quality(start | dict(zip(refined, x.tolist(), strict=True))),
-        origin,
-        method="Nelder-Mead",
-        bounds=[(NOTHING, None)] * len(refined),
-        options={
-            "initial_simplex": np.vstack([origin, origin + steps]),
-            "maxfev": evaluations * len(refined),
-            "xatol": 1e-3,
-        },
-    )
-    return start | dict(zip(refined, found.x.tolist(), strict=True))
-
-
-def _scans(validation: Population, masks: tuple[Bool[np.ndarray, "_"], ...], voxels: float) -> list[_Scan]:
-    """As many scans as hold so many voxels, at least one, evenly over the population."""
-    count = int(np.clip(voxels // validation.measured.size, 1, len(validation.names)))
-    truth = validation.intensity if validation.truth is None else validation.truth
-    return [
-        _Scan(
-            measured_samples(validation.intensity[i], validation.valid[i], masks),
-            truth[i],
-            ~validation.measured & validation.valid[i],
-        )
-        for i in np.linspace(0, len(validation.names) - 1, count).round().astype(int)
-    ]
-
-
-def _quality(prediction: Float[np.ndarray, "*grid C"], scan: _Scan) -> float:
-    """The mean over slices of PSNR where it is scored, in dB."""
-    error = ((prediction - scan.truth) ** 2).mean(axis=-1) * scan.scored
-    slices = (-1, error.shape[-2] * error.shape[-1])
-    total, count = error.reshape(slices).sum(axis=1), scan.scored.reshape(slices).sum(axis=1)
-    return float(np.mean(-10 * np.log10(total[count > 0] / count[count > 0])))

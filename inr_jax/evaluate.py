@@ -44,6 +44,11 @@ class Evaluation(NamedTuple):
     layers: list[Row]  # empty where labels are no layers of A-scans
     scoring: Scoring
 
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Why metrics have no score, by metric."""
+        return metrics.undefined(self.population, bool(self.layers), self.scoring.conventions)
+
 
 def score_all(
     population: Population,
@@ -172,7 +177,7 @@ def evaluate(
     )  # fmt: skip
     note = f" ({found.population.note})" if found.population.note else ""
     print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
-    print(tables.print_table(table))
+    print(tables.print_table(table, found.undefined))
     if scoring.conventions != PLAIN.conventions:
         print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from inr_jax import tables
 from inr_jax.figures import DPI
 from inr_jax.scan_io import make_folder, replacing
-from inr_jax.tables import METRICS, Line, Table
+from inr_jax.tables import METRICS, NOTHING, Line, Table, Undefined
 
 CSS_DPI = 96  # of a browser, where a figure is to have the size it was laid out in
 DISCLAIMER = "For research use, not for diagnosis."
@@ -65,17 +65,16 @@ class TextTable(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def all_scores(table: Table) -> TextTable:
-    """Every metric of every method and kind, with its interval."""
-    shown = tables.found_metrics(table)
+def all_scores(table: Table, undefined: Undefined = NOTHING) -> TextTable:
+    """Every metric of every method and kind, with its interval; and why some are undefined."""
+    shown = tables.found_metrics(table, undefined)
     people = max(summary.people for line in table for summary in line.scores.values())
     rows = [
         (f"{line.method}, {line.kind}", *(tables.interval_text(line.scores[metric], metric) for metric in shown))
         for line in table
     ]
-    caption = (
-        f"Mean [95% bootstrap interval] over {people} people{tables.noted(table)}, a person's eyes averaged first."
-    )
+    said = f"Mean [95% bootstrap interval] over {people} people{tables.noted(table)}, a person's eyes averaged first."
+    caption = " ".join([said, *(f"{reason}." for reason in tables.reasons(undefined))])
     return TextTable(caption, ("Method, places", *(METRICS[metric].title for metric in shown)), rows)
 
 
@@ -97,10 +96,12 @@ def write_report(
     figures: Sequence[Picture],
     notes: Mapping[str, str] | None = None,
     more: Mapping[str, TextTable] | None = None,
+    undefined: Undefined = NOTHING,
 ) -> None:
     """Writes the page, complete or not at all.
 
-    `scores` by their heading, then figures, then `more` tables by theirs, then notes on the methods.
+    `scores` by their heading, then figures, then `more` tables by theirs, then notes on the methods. undefined: why
+    metrics of `scores` have dashes.
     """
     body = "\n".join(
         [
@@ -108,7 +109,7 @@ def write_report(
             f'<p class="lead">{escape(lead)}</p>',
             f'<p class="disclaimer">{DISCLAIMER}</p>',
             _definitions(facts),
-            *(f"<h2>{escape(name)}</h2>\n{_score_table(table)}" for name, table in scores.items()),
+            *(f"<h2>{escape(name)}</h2>\n{_score_table(table, undefined)}" for name, table in scores.items()),
             *map(_figure, figures),
             *(f"<h2>{escape(name)}</h2>\n{_text_table(table)}" for name, table in (more or {}).items()),
             f"<h2>Methods</h2>\n{_definitions(notes)}" if notes else "",
@@ -151,17 +152,22 @@ def _figure(picture: Picture) -> str:
     )
 
 
-def _score_table(table: Table) -> str:
-    """Methods as rows, metrics under kinds as columns; the best of a column in bold, oracles apart at the end."""
-    kinds = tables.kinds(table)
-    columns = [(kind, metric) for kind in kinds for metric in tables.shown_metrics(table)]
+def _score_columns(table: Table, undefined: Undefined) -> list[tuple[str, str]]:
+    """Kind and metric of every column: what some method has, and dashes of what no kind can have."""
+    kinds, missing = tables.kinds(table), undefined.keys() - set(tables.found_metrics(table))
     # the time is of a scan, whatever the kind: told once
-    columns = [
+    return [
         (kind, metric)
-        for kind, metric in columns
-        if any(line.kind == kind and line.scores[metric].people for line in table)
+        for kind in kinds
+        for metric in tables.shown_metrics(table, undefined)
+        if (metric in missing or any(line.kind == kind and line.scores[metric].people for line in table))
         and (metric != "seconds" or kind == kinds[-1])
     ]
+
+
+def _score_table(table: Table, undefined: Undefined) -> str:
+    """Methods as rows, metrics under kinds as columns; the best of a column in bold, oracles apart at the end."""
+    kinds, columns = tables.kinds(table), _score_columns(table, undefined)
     lines = {(line.method, line.kind): line for line in table}
     methods = list(dict.fromkeys(line.method for line in table))
     oracles = [method for method in methods if method.startswith(tables.ORACLE)]
@@ -188,6 +194,7 @@ def _score_table(table: Table) -> str:
         f'<div class="scroll"><table>\n<caption>{caption}</caption>\n'
         f'<thead><tr><td></td>{groups}</tr>\n<tr><th scope="col">Method</th>{heads}</tr></thead>\n'
         f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div>"
+        + "".join(f"\n<p>{escape(reason)}</p>" for reason in tables.reasons(undefined))
     )
 
 

@@ -42,7 +42,7 @@ def evaluation_report(
     pictures = [_score_dots(found, own, kind), show(found, own, example)]
     if population.measured.ndim == 3 and population.labels is not None and model.is_oct:
         pictures.append(_thickness_maps(found, own[0], example))
-    more = {"All scores": all_scores(table)}
+    more = {"All scores": all_scores(table, found.undefined)}
     if found.layers:
         atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
         pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
@@ -58,6 +58,7 @@ def evaluation_report(
         figures=pictures,
         notes={name: prediction.note for name, prediction in found.predictions.items() if prediction.note},
         more=more,
+        undefined=found.undefined,
     )
 
 

@@ -74,6 +74,8 @@ class Line(NamedTuple):
 
 
 Table = list[Line]
+Undefined = Mapping[str, str]  # why a metric has no score, by metric
+NOTHING: Undefined = {}
 
 
 def per_person(rows: Iterable[Row], metric: str) -> dict[str, float]:
@@ -129,14 +131,22 @@ def kinds(table: Table) -> list[str]:
     return list(dict.fromkeys(line.kind for line in table))
 
 
-def shown_metrics(table: Table) -> list[str]:
-    """The metrics of the first table that some line has."""
-    return [metric for metric in found_metrics(table) if METRICS[metric].printed]
+def shown_metrics(table: Table, undefined: Undefined = NOTHING) -> list[str]:
+    """The metrics of the first table that some line has, and those that are known to be undefined: dashes."""
+    return [metric for metric in found_metrics(table, undefined) if METRICS[metric].printed]
 
 
-def found_metrics(table: Table) -> list[str]:
-    """All metrics that some line has."""
-    return [metric for metric in METRICS if any(line.scores[metric].people for line in table)]
+def found_metrics(table: Table, undefined: Undefined = NOTHING) -> list[str]:
+    """All metrics that some line has, and those that are known to be undefined."""
+    return [m for m in METRICS if m in undefined or any(line.scores[m].people for line in table)]
+
+
+def reasons(undefined: Undefined) -> list[str]:
+    """What stands below a table with dashes, a line per reason: "Dice, ASSD: no labels in these scans"."""
+    lines: dict[str, list[str]] = {}
+    for metric, why in undefined.items():
+        lines.setdefault(why, []).append(METRICS[metric].title.partition(" (")[0])
+    return [f"{', '.join(names)}: {why}" for why, names in lines.items()]
 
 
 def best(table: Table, kind: str, metric: str) -> float:
@@ -168,9 +178,12 @@ def interval_text(summary: Summary, metric: str) -> str:
     return mean if math.isnan(summary.low) else f"{mean} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
 
 
-def print_table(table: Table) -> str:
-    """The table in columns of one width, a block per kind; * marks the best of a column, oracles apart."""
-    metrics = shown_metrics(table)
+def print_table(table: Table, undefined: Undefined = NOTHING) -> str:
+    """The table in columns of one width, a block per kind; * marks the best of a column, oracles apart.
+
+    Below it stands why metrics are undefined.
+    """
+    metrics = shown_metrics(table, undefined)
     width = max(len(line.method) for line in table) + 2
     blocks = []
     for kind in kinds(table):
@@ -181,7 +194,8 @@ def print_table(table: Table) -> str:
             block.append(f"{line.method:{width}}" + "".join(f"{cell:>18}" for cell in cells))
         blocks.append("\n".join(block))
     people = max(summary.people for line in table for summary in line.scores.values())
-    return "\n\n".join(blocks) + f"\n\nmean ± SD over {people} people{noted(table)}; * best, oracles apart"
+    said = f"mean ± SD over {people} people{noted(table)}; * best, oracles apart"
+    return "\n\n".join([*blocks, "\n".join([said, *reasons(undefined)])])
 
 
 def noted(table: Table) -> str:

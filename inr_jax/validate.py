@@ -170,7 +170,7 @@ def _write(folder: Path, model: Trained, found: Evaluation, keep_every: int) -> 
             source="a scan of your own",
         )  # fmt: skip
     print(f"{name}: one B-scan of {keep_every} kept; scored against the measured intensities, noise included")
-    print(tables.print_table(table))
+    print(tables.print_table(table, found.undefined))
     print(verdict(found.rows))
     print(f"report: {folder / 'report.html'}")
 

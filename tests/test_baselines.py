@@ -179,6 +179,7 @@ def test_all_baselines_of_a_volume_predict_every_scan_in_range(volumes):
         "gaussian + linear (tuned)",
         "nlm + linear (tuned)",
         "tv + linear (tuned)",
+        "registration (tuned)",
         "mean atlas",
         "oracle: linear of noise-free slices",
         "oracle: true neighbouring labels",

@@ -112,6 +112,73 @@ def test_csv_json_and_html_say_what_is_printed(two, tmp_path, capsys):
     assert page.count(said) == 2  # with each table
 
 
+def with_layers(folder, scores, method="inr_jax, 5 steps", people=PEOPLE):
+    """An evaluation with a layers.csv of two eyes a person: `scores` by label, metric and person."""
+    evaluation(folder, [30.0] * len(people), method=method, people=people)
+    rows = [
+        {"subject": f"{person}-{eye}", "person": person, "split": "test", "method": method, "kind": kind}
+        | {"note": "phantom", "conventions": "inr_jax", "label": label}
+        | {metric: values[i] + (1 if eye == "R" else -1) for metric, values in found.items()}
+        for i, person in enumerate(people)
+        for eye in "RL"
+        for kind in ("fitted", "interpolated")
+        for label, found in scores.items()
+    ]
+    tables.write_csv(rows, folder / "layers.csv")
+    return folder
+
+
+def test_scores_by_label_are_paired_by_person_each_label_with_itself(tmp_path):
+    random = np.random.default_rng(1)
+    first = {label: {m: random.normal(10, 3, 8) for m in ("assd_um", "hd95_um")} for label in ("RNFL", "RPE")}
+    gain = {"RNFL": random.normal(-1, 0.2, 8), "RPE": random.normal(2, 0.2, 8)}
+    second = {label: {m: first[label][m] + gain[label] for m in ("assd_um", "hd95_um")} for label in ("RPE", "RNFL")}
+    found = compare.compare(with_layers(tmp_path / "a", first), with_layers(tmp_path / "b", second))
+    by_label = {(d.kind, d.label, d.metric): d for d in found if d.label}
+    assert len(by_label) == 2 * 2 * 2
+    for label in ("RNFL", "RPE"):
+        assd = by_label["interpolated", label, "assd_um"]
+        assert assd.people == 8  # not 16 eyes
+        assert assd.difference == pytest.approx(gain[label].mean())
+        assert assd.low < assd.difference < assd.high
+        assert assd.p == pytest.approx(wilcoxon(gain[label]).pvalue)
+
+
+def test_labels_stand_in_the_files_and_not_in_the_printed_table(tmp_path, capsys):
+    scores = {"RNFL": {"thickness_mae_um": np.arange(8.0), "hd_px": np.arange(8.0)}}
+    a, b = with_layers(tmp_path / "a", scores), with_layers(tmp_path / "b", scores)
+    found = compare.compare(a, b, tmp_path / "out")
+    assert "RNFL" not in capsys.readouterr().out
+    with (tmp_path / "out" / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["kind"], row["label"], row["metric"]) for row in rows] == [(d.kind, d.label, d.metric) for d in found]
+    assert [row["label"] for row in rows] == ["", "", "RNFL", "RNFL"]  # PSNR of two kinds, then thickness of two
+    saved = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [row["label"] for row in saved["rows"]] == ["", "", "RNFL", "RNFL"]
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert page.count(">RNFL: Thickness MAE (µm) ↓<") == 2
+    assert "<h2>interpolated, by label</h2>" in page
+    assert "labels in both: 1" in page
+
+
+def test_what_cannot_be_compared_by_label_is_said(tmp_path):
+    values = {"assd_um": np.arange(8.0)}
+    a = with_layers(tmp_path / "a", {"RNFL": values, "GCL": values})
+    b = with_layers(tmp_path / "b", {"RNFL": values, "IPL": values})
+    compare.compare(a, b, tmp_path / "out")
+    said = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert "labels in both: 1; in one alone: GCL, IPL" in said
+    compare.compare(a, a, tmp_path / "out", against="linear")
+    said = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert f"not compared: this method has no scores by label in {a}" in said
+
+
+def test_a_table_of_layers_without_labels_is_refused(two):
+    (two[0] / "layers.csv").write_text("person,method,kind,dice\np,m,k,1\n")
+    with pytest.raises(InputError, match=r"layers\.csv: expected rows with person, method, kind, label; found others"):
+        compare.read_run(two[0], None)
+
+
 def test_columns_of_the_printed_comparison_line_up(two, capsys):
     compare.compare(*two[:2])
     blocks = capsys.readouterr().out.split("\n\n")[1:-1]

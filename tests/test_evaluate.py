@@ -103,6 +103,33 @@ def test_labels_that_are_no_layers_have_no_borders():
     assert not {"assd_px", "thickness_mae_um"} & set(rows[0])
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("layered", [True, False])
+@pytest.mark.parametrize("rows", [10, 11])
+@pytest.mark.parametrize("conventions", metrics.CONVENTIONS)
+def test_what_is_said_to_be_undefined_is_what_has_no_score(labelled, layered, rows, conventions):
+    eyes = layered_population(people=1, eyes=1, shape=(5, rows, 16))
+    ours = shifted(eyes)
+    eyes = eyes if labelled else eyes._replace(labels=None, truth_labels=None)
+    scores, layers = evaluate.score_all(
+        eyes, {"a": ours}, {}, split="test", layered=layered, scoring=evaluate.Scoring(conventions)
+    )
+    said = metrics.undefined(eyes, bool(layers), conventions)
+    watched = ("psnr", "ssim", "ms_ssim", "gmsd", "dice", "assd_um", "hd95_um", "thickness_mae_um")
+    assert set(said) == {m for m in watched if all(np.isnan(row.get(m, np.nan)) for row in scores)}
+    assert said.get("dice") == (None if labelled else "no labels in these scans")
+    small = f"slices of {rows} x 16 pixels are smaller than its window of 11 x 11"
+    assert said.get("ms_ssim") == (small if rows == 10 else None)
+
+
+def test_of_images_it_is_said_that_loose_pixels_have_no_structure():
+    images = image_population(size=24)
+    said = metrics.undefined(images, layered=False)
+    assert said["ssim"] == "of all pixels alone, loose ones have no neighbourhood"
+    assert said["assd_um"] == "labels of these scans are not scored as layers of A-scans"
+    assert "ssim" not in metrics.undefined(images._replace(measured=np.ones((24, 24), bool)), layered=False)
+
+
 def test_the_flag_offers_the_conventions_that_there_are_and_others_are_refused():
     assert tuple(command_flags.FLAGS["conventions"].options["enum_values"]) == metrics.CONVENTIONS
     eyes = layered_population(people=1, eyes=1, shape=(3, 20, 16))

@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "raw_scans": SCANS | {"data", "phantom"},
     "flat_volumes": SCANS | {"flattening", "membrane", "records"},
     **dict.fromkeys(
-        ("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising", "progress"}
+        ("interpolation", "tuning", "denoising", "registered", "baselines", "residual"),
+        PREPARE | {"interpolation", "tuning", "denoising", "registered", "progress"},
     ),
     "progress": set(),
     "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
@@ -95,7 +96,7 @@ ONLY_IN = {
     "flax": {"networks"},
     "orbax": {"checkpoint"},
     "optax": {"adaptation", "population", "render"},
-    "SimpleITK": {"scan_io"},
+    "SimpleITK": {"scan_io", "registered"},
     "tensorboardX": {"train"},
     "tqdm": {"progress"},
     "absl": {"main", "command_flags"},
@@ -113,7 +114,9 @@ WITHOUT_JAX = SCANS | {
     "raw_scans",
     "preprocessing",
     "interpolation",
+    "tuning",
     "denoising",
+    "registered",
     "baselines",
     "data",
     "metrics",

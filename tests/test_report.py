@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from synthetic import layered_population
 
-from inr_jax import figures, metrics, report, tables
+from inr_jax import figures, metrics, tables
 from inr_jax.errors import InputError
-from inr_jax.page import DISCLAIMER, Picture, write_report
+from inr_jax.page import DISCLAIMER, Picture, all_scores, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -68,21 +68,34 @@ def test_columns_of_the_printed_table_line_up():
 def test_every_form_of_a_table_says_what_its_data_are(page, tmp_path):
     table = tables.summarise(ROWS)
     assert tables.print_table(table).splitlines()[-1].startswith("mean ± SD over 2 people (phantom)")
-    assert {line["note"] for line in json.loads(report.to_json(table))} == {"phantom"}
+    assert {line["note"] for line in json.loads(tables.to_json(table))} == {"phantom"}
     assert "people (phantom), a person's eyes averaged first." in page.read_text()
     plain = tables.summarise([row | {"note": ""} for row in ROWS])
     assert tables.print_table(plain).splitlines()[-1].startswith("mean ± SD over 2 people;")
 
 
+def test_a_page_has_dashes_for_what_cannot_be_scored_and_says_why_below_its_tables(tmp_path):
+    table = tables.summarise([row("ours", "a", 30.0), row("ours", "a", 32.0, kind="all", ssim=0.9)])
+    undefined = {"dice": "no labels in <these>", "ssim": "of all pixels alone"}
+    more = {"All scores": all_scores(table, undefined)}
+    path = tmp_path / "r.html"
+    write_report(path, title="t", lead="l", facts={}, scores={"S": table}, figures=[], more=more, undefined=undefined)
+    found = path.read_text(encoding="utf-8")
+    first = found[found.index("<tbody>") : found.index("</tbody>")]
+    assert first.count("<td>–</td>") == 2  # Dice of both kinds; SSIM is no column of loose pixels
+    assert "<p>Dice: no labels in &lt;these&gt;</p>\n<p>SSIM: of all pixels alone</p>" in found
+    assert "Dice: no labels in &lt;these&gt;. SSIM: of all pixels alone.</caption>" in found
+
+
 def test_json_has_null_for_what_is_undefined_or_infinite():
-    ours, _, oracle = json.loads(report.to_json(tables.summarise(ROWS)))
+    ours, _, oracle = json.loads(tables.to_json(tables.summarise(ROWS)))
     assert ours["psnr"] == {"mean": 33.0, "sd": pytest.approx(2.8284271), "people": 2, "low": 31.0, "high": 35.0}
     assert ours["ssim"]["mean"] is None
     assert oracle["psnr"]["mean"] is None
 
 
 def test_csv_gives_rows_back_and_leaves_the_undefined_empty(tmp_path):
-    report.write_csv(ROWS, tmp_path / "rows.csv")
+    tables.write_csv(ROWS, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [float(r["psnr"]) for r in found] == [r["psnr"] for r in ROWS]
@@ -92,7 +105,7 @@ def test_csv_gives_rows_back_and_leaves_the_undefined_empty(tmp_path):
 
 def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
-        report.write_csv(ROWS, tmp_path / "absent" / "rows.csv")
+        tables.write_csv(ROWS, tmp_path / "absent" / "rows.csv")
     assert not list(tmp_path.iterdir())
 
 

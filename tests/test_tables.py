@@ -59,6 +59,16 @@ def test_the_printed_table_shows_four_metrics_and_the_csv_all_of_them(tmp_path):
     assert [float(lines["psnr"][bound]) for bound in ("low", "high")] == [30.0, 32.0]
 
 
+def test_what_cannot_be_scored_is_a_dash_and_its_reason_stands_below():
+    table = tables.summarise(rows([30.0, 32.0]))
+    undefined = {"dice": "no labels", "ssim": "too small", "gmsd": "too small", "assd_um": "no labels"}
+    printed = tables.print_table(table, undefined).splitlines()
+    assert printed[0].split() == ["interpolated", "PSNR", "(dB)", "SSIM", "Dice"]
+    assert printed[2].split()[-2:] == ["–", "–"]
+    assert printed[-2:] == ["Dice, ASSD: no labels", "SSIM, GMSD: too small"]
+    assert "Dice" not in tables.print_table(table)
+
+
 def test_the_best_is_the_largest_the_smallest_or_the_nearest_to_0_by_metric():
     found = [
         row

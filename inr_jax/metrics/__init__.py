@@ -9,7 +9,7 @@ from inr_jax.metrics.layers import (
     thickness,
     upper_border,
 )
-from inr_jax.metrics.scoring import CONVENTIONS, kinds, over_layers, reference, score, score_scan_layers
+from inr_jax.metrics.scoring import CONVENTIONS, kinds, over_layers, reference, score, score_scan_layers, undefined
 
 __all__ = [
     "CONVENTIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "score_scan_layers",
     "ssim",
     "thickness",
+    "undefined",
     "upper_border",
     "volume_ssim",
 ]

@@ -17,6 +17,8 @@ CONVENTIONS = ("inr_jax", "interp_oct")
 INTENSITY = ("psnr", "ssim", "ms_ssim", "gmsd", "mae", "mse")
 OVER_LAYERS = ("assd_px", "assd_um", "hd95_px", "hd95_um", "hd_px", "hd_um", "thickness_mae_um", "thickness_bias_um")
 
+MAIN_LAYER_SCORES = ("assd_um", "hd95_um", "thickness_mae_um")
+
 
 def reference(population: Population, i: int) -> tuple[Float[np.ndarray, "*grid C"], Int[np.ndarray, "*grid"] | None]:
     """What scan i is scored against: intensity and labels, noise-free and motion-free where known."""
@@ -99,6 +101,30 @@ def kinds(measured: Bool[np.ndarray, "*grid"]) -> dict[str, Bool[np.ndarray, "*g
     return {kind: mask for kind, mask in masks.items() if mask.any()}
 
 
+def undefined(population: Population, layered: bool, conventions: str = "inr_jax") -> dict[str, str]:
+    """Why a metric has no score in these scans, whatever is predicted: what a table says of its dashes, by metric.
+
+    layered: borders and thickness of labels were scored.
+    """
+    out = {}
+    shape = population.measured.shape[-2:]
+    for metric, window in _windows(conventions).items():
+        if min(shape) < window:
+            out[metric] = f"slices of {shape[0]} x {shape[1]} pixels are smaller than its window of {window} x {window}"
+        elif population.measured.ndim == 2 and not population.measured.all():
+            out[metric] = "of all pixels alone, loose ones have no neighbourhood"
+    if reference(population, 0)[1] is None:
+        out |= dict.fromkeys(("dice", *MAIN_LAYER_SCORES), "no labels in these scans")
+    elif not layered:
+        out |= dict.fromkeys(MAIN_LAYER_SCORES, "labels of these scans are not scored as layers of A-scans")
+    return out
+
+
+def _windows(conventions: str) -> dict[str, int]:
+    """The pixels a side that metrics of whole slices want."""
+    return {"ssim": WINDOW if conventions == "inr_jax" else UNIFORM, "ms_ssim": WINDOW, "gmsd": WINDOW}
+
+
 def _intensity_scores(
     prediction: Float[np.ndarray, "*grid C"] | None,
     truth: Float[np.ndarray, "*grid C"],
@@ -113,9 +139,8 @@ def _intensity_scores(
         return scores
     if seen.ndim == 2:
         prediction, truth, seen = prediction[None], truth[None], seen[None]
-    window = WINDOW if conventions == "inr_jax" else UNIFORM
     whole = kind not in ("measured", "unmeasured")
-    room = {"ssim": window, "ms_ssim": WINDOW, "gmsd": WINDOW, **dict.fromkeys(perceptual, WINDOW)}
+    room = _windows(conventions) | dict.fromkeys(perceptual, WINDOW)
     slices = [(prediction[d], truth[d], seen[d]) for d in range(len(seen)) if seen[d].any()]
     for name in scores:
         if name not in room or (whole and min(truth.shape[1:3]) >= room[name]):
