@@ -21,7 +21,10 @@ def data() -> ConfigDict:
             ),
             interp_oct=dict(
                 fold=1,
+                slo=True,  # False: the SLO is not read, the network has no input for it
                 slo_axes="auto",  # auto | WD | DW: needed where W == D
+                normalise_by="fitted",  # B-scans whose range becomes [0, 1]: fitted | all | none (values as they are)
+                use_valid=True,  # False: what was not measured counts as any other voxel
                 validation_people=0.2,  # share of the training people
                 subject_pattern=r"(?P<person>.+?)(?:[_-](?P<eye>OD|OS|R|L))?",  # of the names; eye is optional
                 mirror_left=True,  # left eyes (by the name) to right

@@ -2,7 +2,7 @@
 
 inr-jax prepare --config=configs/prepare_oct.py --output=prepared --config.path=FOLDER
 
-Without a path: 20 phantom eyes, two minutes at most on two cores, 280 MB.
+Without a path: 20 phantom eyes, two minutes at most on two cores, 340 MB.
 The paper: 496 x 512 x 512 voxels, of which 31 B-scans are scored, 16 of them fitted; --config.crop="(230,496)".
 """
 

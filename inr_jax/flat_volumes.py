@@ -38,6 +38,7 @@ class FlatVolume(NamedTuple):
     """What a fold holds of one volume; even B-scans are the fitted ones."""
 
     voxels: Float[np.ndarray, "P h w"]  # float32 in [0, 1]
+    valid: Bool[np.ndarray, "P h w"]  # False: not measured, or moved in by flattening
     labels: Int[np.ndarray, "P h w"] | None
     slo: Float[np.ndarray, "P w"] | None  # in [0, 1]
     spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans
@@ -85,6 +86,8 @@ def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Re
     chosen = scan.voxels[places]
     scaled = (chosen - low[:, None, None]) / (high - low)[:, None, None]
     flat = move_rows(np.clip(scaled, 0.0, 1.0).astype(np.float32), shift, edge=False)[:, *box]
+    measured = np.ones(chosen.shape, bool) if scan.valid is None else np.asarray(scan.valid)[places]
+    valid = move_rows(measured, shift, edge=False)[:, *box]
     labels = None if scan.labels is None else move_rows(scan.labels[places], shift, edge=True)[:, *box]
     slo, how = (None, "none") if scan.slo is None else sampled_slo(scan, places, file)
     record = Record(
@@ -108,7 +111,7 @@ def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Re
         slo=how,
     )
     spacing = (scan.spacing[0] * options.fitted_every / 2, *scan.spacing[1:])
-    return FlatVolume(flat, labels, None if slo is None else slo[:, box[1]], spacing), record
+    return FlatVolume(flat, valid, labels, None if slo is None else slo[:, box[1]], spacing), record
 
 
 def _shift(

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from inr_jax import progress, workdir
 from inr_jax.config_script import load_config
+from inr_jax.data._files import fold_file
 from inr_jax.errors import InputError
 from inr_jax.flat_volumes import FlatVolume, Options, checked_options, flat_volume
-from inr_jax.folds import PARTS, check_alike, deal_people, file_name, fold_arrays
+from inr_jax.folds import PARTS, check_alike, deal_people, fold_arrays
 from inr_jax.raw_scans import MOST_CLASSES, RawScan, find_scans, read_scan
 from inr_jax.records import MANIFEST, Record
 from inr_jax.scan import checked_labels
@@ -144,7 +145,8 @@ def _remark(record: Record) -> None:
 
 
 def _save_volume(path: Path, volume: FlatVolume) -> None:
-    arrays: dict[str, Any] = {"voxels": volume.voxels, "spacing": np.array(volume.spacing), "slo": volume.slo}
+    arrays: dict[str, Any] = {"voxels": volume.voxels, "valid": volume.valid, "slo": volume.slo}
+    arrays["spacing"] = np.array(volume.spacing)
     arrays["labels"] = None if volume.labels is None else volume.labels.astype(np.uint8)
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
 
@@ -152,7 +154,7 @@ def _save_volume(path: Path, volume: FlatVolume) -> None:
 def _load_volume(path: Path) -> FlatVolume:
     with np.load(path) as file:
         slices, rows, columns = file["spacing"].tolist()
-        return FlatVolume(file["voxels"], file.get("labels"), file.get("slo"), (slices, rows, columns))
+        return FlatVolume(file["voxels"], file["valid"], file.get("labels"), file.get("slo"), (slices, rows, columns))
 
 
 def _write_fold(
@@ -163,7 +165,7 @@ def _write_fold(
         chosen = [i for i, scan in enumerate(scans) if (scan.person in tested) == (part == "test")]
         loaded = [_load_volume(volumes / f"{i}-{part}.npz") for i in chosen]
         for every in (1, 2):
-            path = finished / file_name(fitted_every * every // 2, part, fold)
+            path = finished / fold_file(fitted_every * every // 2, part, fold)
             arrays: dict[str, Any] = fold_arrays([scans[i].name for i in chosen], loaded, every)
             np.savez(path, **arrays)
 

@@ -68,6 +68,8 @@ class Frame(NamedTuple):
     origin: tuple[float, float, float]  # mm, LPS, of voxel [0, 0, 0], as ITK has it
     direction: tuple[float, ...]  # ITK's 3 x 3, row by row
     undo: Callable[..., np.ndarray]  # (array [P, H, W], B-scan indices [P], labels=bool) -> the same, as it was
+    # B-scan indices [P] -> where `undo` has something to bring back, in the shape of its result; None: everywhere
+    known: Callable[..., np.ndarray] | None = None
 
 
 class Population(NamedTuple):

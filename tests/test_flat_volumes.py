@@ -41,6 +41,18 @@ def test_flat_volumes_have_the_membrane_on_one_row_and_values_in_0_to_1() -> Non
     assert record.membrane == "labels of every B-scans"
 
 
+def test_what_was_not_measured_and_what_flattening_moves_in_is_not_valid() -> None:
+    measured = np.ones(eye().voxels.shape, bool)
+    measured[8, :, 5] = False
+    flat, record = flat_volume(replace(eye(), valid=measured), OPTIONS, "")
+    rows = np.arange(96)[:, None]
+    moved_in = (rows < record.shift[:, None]) | (rows >= 96 + record.shift[:, None])
+    expected = ~moved_in
+    expected[2, :, 5] = False
+    np.testing.assert_array_equal(flat.valid, expected)
+    assert 0 < moved_in.mean() < 0.3
+
+
 def test_what_is_held_out_changes_nothing_that_is_fitted_nor_its_own_range_and_place() -> None:
     """The default for test eyes: the membrane found in fitted B-scans, ranges of fitted B-scans."""
     options = OPTIONS._replace(membrane="image", bscans="fitted")

@@ -186,6 +186,8 @@ def test_what_ssim_does_not_know_does_not_count():
     for name in losses.NEED_PATCHES:
         got = [float(losses.INTENSITY[name](jnp.asarray(x), jnp.asarray(b), jnp.asarray(known))) for x in (a, spoiled)]
         assert got[0] == got[1] > 0
+        pull = jax.grad(lambda x, name=name: losses.INTENSITY[name](x, jnp.asarray(b), jnp.asarray(known)))(a)
+        np.testing.assert_array_equal(pull[..., 0] != 0, known > 0)
 
 
 def test_patches_lie_in_one_fitted_b_scan():

@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         ("interpolation", "denoising", "baselines", "residual"), PREPARE | {"interpolation", "denoising", "progress"}
     ),
     "progress": set(),
-    "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
+    "data": PREPARE | {"preprocessing", "phantom", "data", "progress", "records"},
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
     "epochs": set(),

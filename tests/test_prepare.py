@@ -75,8 +75,9 @@ def test_files_names_keys_axes_and_spacing_are_those_of_the_contract(folds: Path
     for every, count in ((16, 7), (32, 4)):
         arrays = read_npz(folds / f"dataset_flat_subsmpl{every}_train_fold1.npz")
         eyes = len(arrays["subject_names"])
-        assert set(arrays) == {"oct_vols", "seg_vols", "slo_imgs", "subject_names", "spacing_oct"}
-        assert arrays["oct_vols"].shape == arrays["seg_vols"].shape == (eyes, 64, 40, count)
+        assert set(arrays) == {"oct_vols", "seg_vols", "slo_imgs", "subject_names", "spacing_oct", "valid_vols"}
+        shapes = {arrays[key].shape for key in ("oct_vols", "seg_vols", "valid_vols")}
+        assert shapes == {(eyes, 64, 40, count)}
         assert arrays["slo_imgs"].shape == (eyes, 40, count)
         np.testing.assert_allclose(arrays["spacing_oct"][0], (dense[1], dense[2], dense[0] * every))
         assert arrays["seg_vols"].dtype == np.uint8
