@@ -39,8 +39,7 @@ def prepare(config: ConfigDict, output: str | Path, *, overwrite: bool = False) 
     options = {part: _options(config, part) for part in PARTS}
     scans = find_scans(config)
     tested = deal_people([scan.person for scan in scans], config.folds, config.seed)
-    _check_free(output, overwrite)
-    with _staging(output) as (staging, finished):
+    with _staging(output, overwrite) as (staging, finished):
         records = _prepare_volumes(scans, options, staging / "volumes")
         for fold, people in enumerate(progress.bar(tested, "folds"), 1):
             _write_fold(staging / "volumes", finished, scans, people, fold, config.fitted_every)
@@ -75,39 +74,40 @@ def _options(config: ConfigDict, part: str) -> Options:
 
 
 def _check_free(output: Path, overwrite: bool) -> None:
-    if overwrite or not output.is_dir():
-        return
-    found = sorted(path.name for path in output.iterdir())
+    found = [] if overwrite else sorted(path.name for path in output.iterdir() if path.name != workdir.LOCK)
     if found:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         raise InputError(f"{output}: expected an empty folder (or --overwrite); found {shown}")
 
 
 @contextmanager
-def _staging(output: Path) -> Iterator[tuple[Path, Path]]:
+def _staging(output: Path, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """A folder to work in, and one in it whose files move to `output` on success, the manifest last.
 
-    On failure nothing is left, not even a folder that was not there.
+    For one process at a time. On failure nothing is left, not even a folder that was not there.
     """
     made = [path for path in (output, *output.parents) if not path.exists()]
     make_folder(output)
     staging = output / f".partial-{os.getpid()}"
     finished = staging / "finished"
-    try:
-        finished.mkdir(parents=True)
-        (staging / "volumes").mkdir()
-        yield staging, finished
-        (output / MANIFEST).unlink(missing_ok=True)  # it speaks of the folds before these
-        for file in sorted(finished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
-            os.replace(file, output / file.name)
-        made = []
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        with suppress(OSError):  # someone else has put something into it
-            for path in made:
-                path.rmdir()
+    with workdir.locked(output, "preparing volumes", "--output"):
+        try:
+            _check_free(output, overwrite)
+            finished.mkdir(parents=True)
+            (staging / "volumes").mkdir()
+            yield staging, finished
+            (output / MANIFEST).unlink(missing_ok=True)  # it speaks of the folds before these
+            for file in sorted(finished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
+                os.replace(file, output / file.name)
+            made = []
+        except OSError as error:
+            raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            (output / workdir.LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # someone else has put something into it
+                for path in made:
+                    path.rmdir()
 
 
 def _prepare_volumes(scans: Sequence[RawScan], options: dict[str, Options], folder: Path) -> list[dict[str, Any]]:

@@ -185,6 +185,15 @@ def loaded_after(code):
     return done.stdout, done.stderr.split()
 
 
+@pytest.mark.parametrize("first", ["", "from inr_jax import evaluate, prepare, train", "import inr_jax.demo"])
+def test_public_functions_are_called_by_their_names_whatever_was_imported_before(first):
+    out, _ = loaded_after(
+        f"{first}\nimport inr_jax\nfor name in ('train', 'evaluate', 'prepare') * 2:\n"
+        "    try: getattr(inr_jax, name)()\n    except TypeError as error: print(error)"
+    )
+    assert [line.split()[0] for line in out.splitlines()] == ["train()", "evaluate()", "prepare()"] * 2
+
+
 def test_help_answers_without_loading_jax():
     out, loaded = loaded_after("from inr_jax.main import main\nassert main(['--help']) == 0")
     assert "train" in out
