@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import checkpoint, measurements, model, recipe, render, residual, workdir
-from inr_jax.config_script import load_config
+from inr_jax import checkpoint, losses, measurements, model, recipe, render, residual, workdir
+from inr_jax.config_script import check_keys, load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
 from inr_jax.scan_io import replacing
@@ -64,12 +64,13 @@ class Trained:
 def restore(folder: str | Path, *, best: bool = True) -> Trained:
     """The model of a training's folder: by default the checkpoint that validated best.
 
-    Raises InputError if the folder holds no training, one that is still in its auto-decoder, or no checkpoint that
-    can be read.
+    Raises InputError if the folder holds no training, one of a version with fewer keys, one that is still in its
+    auto-decoder, or no checkpoint that can be read.
     """
     folder = Path(folder)
     facts = workdir.read_json(folder / workdir.MODEL)
     config = load_config(folder / workdir.CONFIG)
+    check_keys(config, folder / workdir.CONFIG)
     signal = Signal(**facts["signal"])
     built = model.build(config, signal)
     like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
@@ -97,6 +98,7 @@ def adapt_population(
     steps: learned steps, the trained number by default. fit: many Adam steps after them. progress: wraps the loop.
     """
     trained.check(population)
+    _check_draws(trained.config, fit=fit)
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
@@ -127,6 +129,17 @@ def adapt_population(
         labels.append(classes.astype(np.int32))
     found = np.stack(labels) if trained.signal.classes else None
     return Answers(np.stack(intensity), np.stack(alone), found, adapted, seconds)
+
+
+def _check_draws(config: ConfigDict, *, fit: bool) -> None:
+    """InputError for a loss that needs patches where loose points are drawn."""
+    name = config.loss.intensity
+    if name not in losses.NEED_PATCHES:
+        return
+    if fit:
+        raise InputError(f"fit: expected a model whose loss.intensity is mse, as fit draws loose points; found {name}")
+    if not config.adapt.epochs:
+        raise InputError(f"adapt.epochs: expected 1 or more with loss.intensity {name}, which needs B-scans; found 0")
 
 
 def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:

@@ -31,6 +31,7 @@ class Hyper(NamedTuple):
 
     omega_first: Float[Array, ""]  # frequency of the first hidden layer
     omega_last: Float[Array, ""]  # of the last; linear between
+    spread: Float[Array, ""]  # inverse width of WIRE's Gaussian
     intensity: Float[Array, ""]  # weight of the intensity loss
     segmentation: Float[Array, ""]  # weight of the segmentation loss
     penalty: Float[Array, ""]  # weight of the modulation's mean square (its distance from the start in `fit`)

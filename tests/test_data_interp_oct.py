@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from toy import ROOT, hyper, read_config
 
 from configs.default import data
 from inr_jax.data import load
 from inr_jax.errors import InputError
+from inr_jax.model import Signal, build
 from inr_jax.types import Population
 
 H, W, D = 10, 8, 7
@@ -154,11 +157,18 @@ def test_without_normalising_values_are_what_the_files_hold_and_must_lie_in_0_to
         load(config_of(tmp_path, normalise_by="some"), "test")
 
 
-def test_an_slo_that_is_not_wanted_is_not_read(tmp_path: Path) -> None:
+def test_an_slo_that_is_not_wanted_is_not_read_nor_an_input_of_the_network(tmp_path: Path) -> None:
     config = config_of(write_folds(tmp_path, slo_imgs=np.ones((10, 3, 3))), slo=False)  # of a wrong shape, too
     population = load(config, "train")
     assert population.slo is None
     assert population.slo_affine is None
+    inputs = {}
+    for slo in (True, False):
+        found = load(config_of(write_folds(tmp_path), slo=slo), "train")
+        model = build(read_config(ROOT / "configs" / "interp_oct_general.py"), Signal.of(found))
+        shapes = jax.eval_shape(model.init, jax.random.key(0), hyper())
+        inputs[slo] = shapes.field["layer_0"]["weight_0"].shape[0]
+    assert inputs == {True: 4, False: 3}  # coordinates, and the SLO's value where there is one
 
 
 def test_what_was_not_measured_is_not_valid_and_sets_no_range(tmp_path: Path) -> None:
