@@ -35,7 +35,8 @@ def get_config() -> ConfigDict:
                 # dict(membrane="labels", bscans="every") belong into a column of their own.
                 test=dict(membrane="image", bscans="fitted"),
             ),
-            percentiles=(0.0, 100.0),  # of each fitted B-scan: what becomes 0 and 1; interpolated between them
+            percentiles=(0.0, 100.0),  # of a B-scan: what becomes 0 and 1
+            normalise_by="fitted",  # whose percentiles: fitted (interpolated between them) | all (each B-scan's own)
             crop=(0, 0),  # rows round BM, middle A-scans; 0: all
             folds=5,
             seed=0,  # of the folds

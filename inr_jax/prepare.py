@@ -66,6 +66,7 @@ def _options(config: ConfigDict, part: str) -> Options:
                 bscans=flatten[part].bscans,
                 target=flatten.target,
                 percentiles=tuple(config.percentiles),
+                normalise_by=config.normalise_by,
                 crop=tuple(config.crop),
             )
         )
