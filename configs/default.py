@@ -21,7 +21,10 @@ def data() -> ConfigDict:
             ),
             interp_oct=dict(
                 fold=1,
+                slo=True,  # False: the SLO is not read, the network has no input for it
                 slo_axes="auto",  # auto | WD | DW: needed where W == D
+                normalise_by="fitted",  # B-scans whose range becomes [0, 1]: fitted | all | none (values as they are)
+                use_valid=True,  # False: what was not measured counts as any other voxel
                 validation_people=0.2,  # share of the training people
                 subject_pattern=r"(?P<person>.+?)(?:[_-](?P<eye>OD|OS|R|L))?",  # of the names; eye is optional
                 mirror_left=True,  # left eyes (by the name) to right
@@ -71,7 +74,8 @@ def model() -> ConfigDict:
                 identity=dict(),
                 pi=dict(),
                 fourier=dict(features=128, scale=2.0),
-                hashgrid=dict(levels=8, features=2, log2_size=14, coarsest=8, finest=128),
+                # shift: coordinates enter as [0, 1], which the grid is for; False: as they are, [-1, 1]
+                hashgrid=dict(levels=8, features=2, log2_size=14, coarsest=8, finest=128, shift=True),
             ),
             residual=False,  # x <- layer(x) + x from the second layer on
             inputs_everywhere=False,  # the encoded coordinates enter every layer
@@ -113,6 +117,7 @@ def hyper() -> ConfigDict:
         dict(
             omega_first=30.0,
             omega_last=30.0,
+            spread=10.0,  # of the Gaussian in wire: its inverse width
             intensity=1.0,
             segmentation=0.02,
             penalty=1e-4,

@@ -22,7 +22,7 @@ def get_config():
     config.model.modulation.parts = ("vector",)
     config.model.modulation.vector_enters = "input"
     config.model.encodings.fourier.features = 256
-    config.model.encodings.hashgrid = dict(levels=16, features=2, log2_size=15, coarsest=16, finest=512)
+    config.model.encodings.hashgrid.update(levels=16, features=2, log2_size=15, coarsest=16, finest=512)
     config.loss.intensity = "combined"
     config.loss.segmentation = "binary_cross_entropy"
     config.hyper.intensity = 5.0

@@ -2,7 +2,7 @@
 
 inr-jax prepare --config=configs/prepare_oct.py --output=prepared --config.path=FOLDER
 
-Without a path: 20 phantom eyes, two minutes at most on two cores, 280 MB.
+Without a path: 20 phantom eyes, two minutes at most on two cores, 340 MB.
 The paper: 496 x 512 x 512 voxels, of which 31 B-scans are scored, 16 of them fitted; --config.crop="(230,496)".
 """
 
@@ -35,7 +35,8 @@ def get_config() -> ConfigDict:
                 # dict(membrane="labels", bscans="every") belong into a column of their own.
                 test=dict(membrane="image", bscans="fitted"),
             ),
-            percentiles=(0.0, 100.0),  # of each fitted B-scan: what becomes 0 and 1; interpolated between them
+            percentiles=(0.0, 100.0),  # of a B-scan: what becomes 0 and 1
+            normalise_by="fitted",  # whose percentiles: fitted (interpolated between them) | all (each B-scan's own)
             crop=(0, 0),  # rows round BM, middle A-scans; 0: all
             folds=5,
             seed=0,  # of the folds

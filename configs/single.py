@@ -17,6 +17,7 @@ def get_config():
     config.model.encoding = "identity"
     config.loss.intensity = "mse"
     config.loss.segmentation = "cross_entropy"
+    config.hyper.omega_first = 8.0  # speckle is not worth a frequency
     config.hyper.intensity = 1.0
     config.hyper.segmentation = 0.02
     config.adapt.draw = "points"

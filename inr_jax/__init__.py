@@ -5,20 +5,31 @@
     model = inr_jax.restore("runs/oct")
     answers = inr_jax.adapt_population(model, inr_jax.load(config.data, "test"))
 
+Folds are made by `prepare(config, folder)`, and what was rendered in them brought back to the dense scan:
+
+    records = inr_jax.read_records(folder, "test")
+    scan = inr_jax.restored_scan(voxels, labels, records[name])
+
 Names are imported when they are first used, so that `inr-jax --help` answers at once.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 _PUBLIC = {
     "load_config": "inr_jax.config_script",
+    "prepare": "inr_jax.prepare",
+    "read_records": "inr_jax.records",
+    "restored_scan": "inr_jax.records",
     "load": "inr_jax.data",
     "train": "inr_jax.train",
     "restore": "inr_jax.trained",
     "adapt_population": "inr_jax.trained",
     "adapt_scan": "inr_jax.new_scan",
     "evaluate": "inr_jax.evaluate",
+    "validate": "inr_jax.validate",
     "read_scan": "inr_jax.scan_io",
     "InputError": "inr_jax.errors",
 }
@@ -29,3 +40,22 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+class _Command(ModuleType):
+    """A module that is called as its function of the same name: `inr_jax.train` is both, whatever came first."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
+
+
+class _Package(ModuleType):
+    """This package; the import system sets its modules here."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PUBLIC and isinstance(value, ModuleType):
+            value.__class__ = _Command
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

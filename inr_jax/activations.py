@@ -1,6 +1,7 @@
 """Activations of neural fields: each a function of its pre-activations, with the weights it wants to start from.
 
-A layer computes `branches` affine maps u of its input and hands them, with its frequency omega, to the function.
+A layer computes `branches` affine maps u of its input and hands them, with its frequency omega and the spread of
+Gaussians, to the function.
 To add one: a function, an `Activation`, a line in `ACTIVATIONS`.
 """
 
@@ -73,33 +74,33 @@ def cos(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jax.lax.platform_dependent(x, cpu=fast_cos, default=jnp.cos)
 
 
-def sine(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
+def sine(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """sin(omega u): SIREN, Sitzmann et al., NeurIPS 2020."""
     return sin(omega * pre[0])
 
 
-def wire(pre: Pre, omega: Float[Array, ""], *, spread: float = 10.0) -> Float[Array, "..."]:
+def wire(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """cos(omega u) exp(-(spread v)^2): the real Gabor wavelet of WIRE, Saragadam et al., CVPR 2023."""
     return cos(omega * pre[0]) * jnp.exp(-((spread * pre[1]) ** 2))
 
 
-def finer(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
+def finer(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """sin(omega (|u| + 1) u), no gradient through (|u| + 1): FINER, Liu et al., CVPR 2024."""
     return sin(omega * jax.lax.stop_gradient(jnp.abs(pre[0]) + 1) * pre[0])
 
 
-def finer_whole(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
+def finer_whole(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """FINER with the gradient through (|u| + 1), too."""
     return sin(omega * (jnp.abs(pre[0]) + 1) * pre[0])
 
 
-def gaussian(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
+def gaussian(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """exp(-(omega u)^2 / 2): Ramasinghe and Lucey, ECCV 2022; omega is the inverse width."""
     return jnp.exp(-0.5 * (omega * pre[0]) ** 2)
 
 
-def relu(pre: Pre, omega: Float[Array, ""]) -> Float[Array, "..."]:
-    """max(u, 0); omega is not used."""
+def relu(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
+    """max(u, 0); neither number is used."""
     return jax.nn.relu(pre[0])
 
 
@@ -116,9 +117,9 @@ def _finer_bias(fan_in: int, first: bool, omega: float | Array) -> float | Array
 
 
 class Activation(NamedTuple):
-    """`function(pre, omega)` on `branches` affine maps whose weights and biases start in U(-bound, bound)."""
+    """`function(pre, omega, spread)` on `branches` affine maps whose weights and biases start in U(-bound, bound)."""
 
-    function: Callable[[Pre, Array], Array]
+    function: Callable[[Pre, Array, Array], Array]
     branches: int
     weight_bound: Bound
     bias_bound: Bound

@@ -64,6 +64,21 @@ def _resolved(file: Path) -> ConfigDict:
         raise InputError(f"{file}: expected JSON; found: {error}") from error
 
 
+def check_keys(config: ConfigDict, where: str | Path) -> None:
+    """Raises InputError for a training's config that lacks keys which this version reads; `where` is its file.
+
+    Which parts a stage learns (its `rates`) is free.
+    """
+    known = (key for key, _ in flat(load_config("configs/default.py").to_dict()) if ".rates." not in key)
+    found = {key for key, _ in flat(config.to_dict())}
+    missing = [key for key in known if key not in found]
+    if missing:
+        raise InputError(
+            f"{where}: expected the keys of this version's configs/default.py; it lacks {', '.join(missing)}: "
+            "add them with the values that the training had, or train again"
+        )
+
+
 def tuples(value: Any) -> Any:
     """Lists (JSON's) as tuples, all the way down."""
     if isinstance(value, dict):

@@ -63,6 +63,7 @@ def hashgrid_init(
     log2_size: int = 15,
     coarsest: int = 16,
     finest: int = 512,
+    shift: bool = True,
 ) -> Params:
     def table(level: int, resolution: int) -> Array:
         size = min(resolution**k, 2**log2_size)
@@ -82,7 +83,10 @@ def hash_cells(cells: Array, size: int) -> Array:
 
 
 def _hash_level(table: Float[Array, "t f"], unit: Float[Array, "*n k"], resolution: int) -> Float[Array, "*n f"]:
-    """Multilinear interpolation of one level's table over the 2^k corners of the cell of `unit` in [0, 1]."""
+    """Multilinear interpolation of one level's table over the 2^k corners of the cell of `unit` in [0, 1].
+
+    Cells below 0 are hashed as theirs modulo 2^32.
+    """
     k = unit.shape[-1]
     place = unit * resolution
     low = jnp.floor(place)
@@ -90,7 +94,7 @@ def _hash_level(table: Float[Array, "t f"], unit: Float[Array, "*n k"], resoluti
     total = jnp.zeros((*unit.shape[:-1], table.shape[1]), table.dtype)
     for corner in np.ndindex(*(2,) * k):
         weight = jnp.prod(jnp.where(np.array(corner) == 1, part, 1 - part), axis=-1, keepdims=True)
-        cells = (low + np.array(corner)).astype(jnp.uint32)
+        cells = (low + np.array(corner)).astype(jnp.int32).astype(jnp.uint32)
         total += weight * table[hash_cells(cells, table.shape[0])]
     return total
 
@@ -104,12 +108,15 @@ def hashgrid(
     log2_size: int = 15,
     coarsest: int = 16,
     finest: int = 512,
+    shift: bool = True,
 ) -> Float[Array, "*n f"]:
-    """Multiresolution hash grid, Mueller et al., SIGGRAPH 2022; coordinates are moved from [-1, 1] to [0, 1].
+    """Multiresolution hash grid, Mueller et al., SIGGRAPH 2022.
 
+    shift: coordinates are moved from [-1, 1] to [0, 1]; otherwise taken as they are, as INteRp-OCT does (Kepp et al.
+    2025): cells below 0 then share tables with all others, and there are twice as many along every axis.
     Every level is hashed, also where its grid would fit the table. Returns [*n, levels * features].
     """
-    unit = jnp.clip(0.5 * (x + 1), 0.0, 1.0)
+    unit = jnp.clip(0.5 * (x + 1), 0.0, 1.0) if shift else x
     resolutions = hashgrid_resolutions(levels, coarsest, finest)
     return jnp.concatenate([_hash_level(params[f"table_{i}"], unit, r) for i, r in enumerate(resolutions)], -1)
 

@@ -191,8 +191,9 @@ def write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:
 
 
 def write_scan(folder: Path, population: Population, answers: Answers, classes: tuple[str, ...], i: int) -> None:
-    """The answer for scan i, in [0, 1], in the scan's own geometry: left eyes left, motion put back.
+    """The answer for scan i in the scan's own geometry: left eyes left, motion put back; of prepared folds the scan
 
+    that was prepared, in its units, with what the folds hold of it as `known` (all else is 0).
     intensity and segmentation as .nii.gz with label tables, or as .png of images. Raises InputError if not writable.
     """
     write = _write_volume if population.measured.ndim == 3 else _write_image
@@ -211,6 +212,9 @@ def _write_volume(
     if labels is not None:
         upright = frame.undo(labels, places, labels=True)
         scan_io.write_labels(folder / "segmentation.nii.gz", upright, *geometry, classes=classes)
+    if frame.known is not None:
+        known = frame.known(places).astype(np.uint8)
+        scan_io.write_labels(folder / "known.nii.gz", known, *geometry, classes=("unknown", "known"))
 
 
 def _write_image(

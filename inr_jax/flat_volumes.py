@@ -21,6 +21,7 @@ from inr_jax.scan import Scan
 
 SOURCES = ("auto", "labels", "surfaces", "image", "none")  # of Bruch's membrane
 BSCANS = ("fitted", "every")
+NORMALISE_BY = {"fitted": 2, "all": 1}  # every which of the scored B-scans
 
 
 class Options(NamedTuple):
@@ -30,7 +31,8 @@ class Options(NamedTuple):
     membrane: str  # of SOURCES
     bscans: str  # of BSCANS: where Bruch's membrane is looked for; elsewhere it is interpolated
     target: float  # of the rows: where it comes to lie
-    percentiles: tuple[float, float]  # of a fitted B-scan's intensities: what becomes 0 and 1
+    percentiles: tuple[float, float]  # of a B-scan's intensities: what becomes 0 and 1
+    normalise_by: str  # of NORMALISE_BY: B-scans whose percentiles are taken; of others they are interpolated
     crop: tuple[int, int]  # rows, A-scans; 0: all
 
 
@@ -38,6 +40,7 @@ class FlatVolume(NamedTuple):
     """What a fold holds of one volume; even B-scans are the fitted ones."""
 
     voxels: Float[np.ndarray, "P h w"]  # float32 in [0, 1]
+    valid: Bool[np.ndarray, "P h w"]  # False: not measured, or moved in by flattening
     labels: Int[np.ndarray, "P h w"] | None
     slo: Float[np.ndarray, "P w"] | None  # in [0, 1]
     spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans
@@ -55,6 +58,8 @@ def checked_options(options: Options) -> Options:
         raise InputError(f"target: expected a share of the rows between 0 and 1, found {options.target}")
     if len(options.percentiles) != 2 or not 0 <= options.percentiles[0] < options.percentiles[1] <= 100:
         raise InputError(f"percentiles: expected two rising numbers from 0 to 100, found {options.percentiles}")
+    if options.normalise_by not in NORMALISE_BY:
+        raise InputError(f"normalise_by: expected one of {', '.join(NORMALISE_BY)}, found {options.normalise_by}")
     if len(options.crop) != 2 or min(options.crop) < 0:
         raise InputError(f"crop: expected rows and A-scans (0: all), found {options.crop}")
     return options
@@ -74,17 +79,20 @@ def chosen_bscans(count: int, fitted_every: int, where: str) -> Int[np.ndarray, 
 def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Record]:
     """The volume as a fold holds it, and how it is undone. `file` is where the scan came from, for messages.
 
-    What is interpolated between fitted B-scans: the range that becomes [0, 1] always, Bruch's membrane with
-    `bscans` "fitted". Raises InputError where no membrane is found, a B-scan is empty or the crop larger than the scan.
+    What is interpolated between fitted B-scans: the range that becomes [0, 1] with `normalise_by` "fitted", Bruch's
+    membrane with `bscans` "fitted". Raises InputError where no membrane is found, a B-scan is empty or the crop larger
+    than the scan.
     """
     places = chosen_bscans(scan.voxels.shape[0], options.fitted_every, file)
     rows, columns = scan.voxels.shape[1:]
     shift, source, missing = _shift(scan, places, options, file)
-    low, high = _range(scan, places, options.percentiles, file)
+    low, high = _range(scan, places, options, file)
     box = crop_box((rows, columns), options, file)
     chosen = scan.voxels[places]
     scaled = (chosen - low[:, None, None]) / (high - low)[:, None, None]
     flat = move_rows(np.clip(scaled, 0.0, 1.0).astype(np.float32), shift, edge=False)[:, *box]
+    measured = np.ones(chosen.shape, bool) if scan.valid is None else np.asarray(scan.valid)[places]
+    valid = move_rows(measured, shift, edge=False)[:, *box]
     labels = None if scan.labels is None else move_rows(scan.labels[places], shift, edge=True)[:, *box]
     slo, how = (None, "none") if scan.slo is None else sampled_slo(scan, places, file)
     record = Record(
@@ -108,7 +116,7 @@ def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Re
         slo=how,
     )
     spacing = (scan.spacing[0] * options.fitted_every / 2, *scan.spacing[1:])
-    return FlatVolume(flat, labels, None if slo is None else slo[:, box[1]], spacing), record
+    return FlatVolume(flat, valid, labels, None if slo is None else slo[:, box[1]], spacing), record
 
 
 def _shift(
@@ -141,19 +149,19 @@ def _membrane(scan: Scan, bscans: Int[np.ndarray, " K"], source: str, file: str)
 
 
 def _range(
-    scan: Scan, places: Int[np.ndarray, " P"], percentiles: tuple[float, float], file: str
+    scan: Scan, places: Int[np.ndarray, " P"], options: Options, file: str
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """What becomes 0 and 1 in every chosen B-scan, by the measured voxels of the fitted ones alone."""
-    fitted = places[::2]
+    """What becomes 0 and 1 in every chosen B-scan, by the measured voxels of the fitted ones alone, or by its own."""
+    looked_at = places[:: NORMALISE_BY[options.normalise_by]]
     ranges = []
-    for place in fitted:
+    for place in looked_at:
         valid = np.ones(scan.voxels.shape[1:], bool) if scan.valid is None else scan.valid[place]
         values = scan.voxels[place][valid]
-        low, high = np.percentile(values, percentiles) if values.size else (0.0, 0.0)
+        low, high = np.percentile(values, options.percentiles) if values.size else (0.0, 0.0)
         if low >= high:
             raise InputError(f"{file}: {scan.name}: B-scan {place}: expected an image, found the value {low:g} alone")
         ranges.append((low, high))
-    low, high = between(np.array(ranges), fitted, places).T
+    low, high = between(np.array(ranges), looked_at, places).T
     return low, high
 
 

@@ -21,18 +21,15 @@ def deal_people(people: Iterable[str], folds: int, seed: int) -> list[set[str]]:
     return [{everyone[i] for i in order[fold::folds]} for fold in range(folds)]
 
 
-def file_name(every: int, part: str, fold: int) -> str:
-    """`every`: the spacing of its B-scans in the dense volume; fold: from 1."""
-    return f"dataset_flat_subsmpl{every}_{part}_fold{fold}.npz"
-
-
 def fold_arrays(names: Sequence[str], volumes: Sequence[FlatVolume], every: int) -> dict[str, np.ndarray]:
     """The contract's arrays with every which of the volumes' B-scans: 2 for those that are fitted, 1 for all.
 
-    `oct_vols`, `seg_vols` [n, H, W, D], `slo_imgs` [n, W, D], `spacing_oct` [n, 3] mm in the order H, W, D.
+    `oct_vols`, `seg_vols` [n, H, W, D], `slo_imgs` [n, W, D], `spacing_oct` [n, 3] mm in the order H, W, D; and beyond
+    the contract, whose readers pass it over, `valid_vols` [n, H, W, D]: what was measured.
     """
     arrays = {
         "oct_vols": np.stack([np.moveaxis(volume.voxels[::every], 0, -1) for volume in volumes]),
+        "valid_vols": np.stack([np.moveaxis(volume.valid[::every], 0, -1) for volume in volumes]),
         "subject_names": np.array(names),
         "spacing_oct": np.array([[v.spacing[1], v.spacing[2], v.spacing[0] * every] for v in volumes]),
     }

@@ -84,7 +84,7 @@ def _help(name: str | None = None) -> str:
     if command.takes_config:
         keys = "configs/prepare_oct.py" if name == "prepare" else "configs/default.py"
         default = command.default_config or "required"
-        text = f"a config script; --config.KEY=VALUE changes a key (all of them: {keys}) [{default}]"
+        text = f"a config script; --config.KEY=VALUE changes a key, all of them in {keys} [{default}]"
         shown.insert(0, f"  --config: {text}")
     head = [f"inr-jax {name}: {command.summary}", "", f"  inr-jax {name} {command.usage}".rstrip(), ""]
     return "\n".join([*head, "for example", "", f"  {command.example}", "", "flags [default]", "", *shown])

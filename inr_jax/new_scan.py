@@ -20,6 +20,7 @@ from inr_jax import (
     metrics,
     preprocessing,
     progress,
+    records,
     render,
     residual,
     scan_io,
@@ -48,16 +49,26 @@ class Rendered(NamedTuple):
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
-    """The scan's intensities that become 0 and 1, as in training: the window of `volumes`, the phantom's display range
+    """The scan's intensities that become 0 and 1, as in training: the window of `volumes`, [0, 1] where folds are taken
 
-    where the scan lies in it, the scan's own range otherwise.
+    as they are (then InputError for others), the phantom's display range where the scan lies in it, otherwise the
+    range of what was measured.
     """
-    if config.data.name == "volumes":
-        low, high = config.data.volumes.window
+    options = config.data
+    if options.name == "volumes":
+        low, high = options.volumes.window
         return low, high
-    low, high = float(scan.voxels.min()), float(scan.voxels.max())
-    is_unit = config.data.name == "phantom_oct" and low >= 0 and high <= 1
-    return (0.0, 1.0) if is_unit else (low, high)
+    values = scan.voxels if scan.valid is None else scan.voxels[scan.valid]
+    low, high = float(values.min()), float(values.max())
+    is_unit = low >= 0 and high <= 1
+    if _as_they_are(config) and not is_unit:
+        raise InputError(f"{scan.name}: voxels: the model expects values in [0, 1]; found {low:g} to {high:g}")
+    return (0.0, 1.0) if is_unit and (_as_they_are(config) or options.name == "phantom_oct") else (low, high)
+
+
+def _as_they_are(config: trained.ConfigDict) -> bool:
+    """Whether the model was trained on folds whose values were taken as they are."""
+    return config.data.name == "interp_oct" and config.data.interp_oct.normalise_by == "none"
 
 
 def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Population, preprocessing.Undo]:
@@ -91,6 +102,8 @@ def _check(model: Trained, scan: Scan) -> None:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
     if min(scan.voxels.shape[1:]) < 8:
         raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
+    if scan.valid is not None and not scan.valid.any():
+        raise InputError(f"{scan.name}: valid: expected voxels that were measured; found none")
     extent = (np.array(scan.voxels.shape) - 1) * scan.spacing  # between outermost centres: that is what is asked
     has_box = model.config.model.extent.of == "population"
     if has_box and (extent > 2 * BEYOND * model.half).any():
@@ -117,7 +130,8 @@ def _with_slo(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
         remarks.append("the model was trained with an SLO image and this scan has none: an even grey one was used")
         return replace(scan, **_grey_slo(scan))
     low, high = float(scan.slo.min()), float(scan.slo.max())
-    if low == high or (model.config.data.name == "phantom_oct" and low >= 0 and high <= 1):
+    is_known = model.config.data.name == "phantom_oct" or _as_they_are(model.config)
+    if low == high or (is_known and low >= 0 and high <= 1):
         return replace(scan, slo=np.clip(scan.slo, 0, 1))
     return replace(scan, slo=preprocessing.to_unit_range(scan.slo, low, high))
 
@@ -276,12 +290,20 @@ def _scans(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
     """Every scan of the files, read when its turn comes. Raises InputError where two would be written to one place."""
     written: dict[str, str] = {}
     for file in files:
-        axes = config.data.interp_oct.slo_axes
-        scans = scan_io.read_npz_scans(file, slo_axes=axes) if file.endswith(".npz") else [scan_io.read_scan(file)]
-        for scan in scans:
+        for scan in _scans_of(file, config.data.interp_oct):
             if scan.name in ("", "..") or Path(scan.name).name != scan.name:
                 raise InputError(f"{file}: name: expected one that can name a folder; found {scan.name!r}")
             if scan.name in written:
                 raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")
             written[scan.name] = file
             yield scan
+
+
+def _scans_of(file: str, options: trained.ConfigDict) -> list[Scan]:
+    """The scans of one file, as `data.interp_oct` says how an .npz is read."""
+    if not file.endswith(".npz"):
+        return [scan_io.read_scan(file)]
+    if records.find_manifest(Path(file).parent) is not None:
+        log.warning("%s: was prepared: answers lie in its own geometry, flattened and cropped as it is", file)
+    scans = scan_io.read_npz_scans(file, slo_axes=options.slo_axes if options.slo else None)
+    return scans if options.use_valid else [replace(scan, valid=None) for scan in scans]

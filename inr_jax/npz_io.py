@@ -24,16 +24,18 @@ def read_npz(path: Path, only: tuple[str, ...] | None = None) -> dict[str, np.nd
         raise InputError(f"{path}: not an .npz file, or cut short: {reason}") from error
 
 
-def read_npz_scans(path: str | Path, *, slo_axes: str = "auto") -> list[Scan]:
+def read_npz_scans(path: str | Path, *, slo_axes: str | None = "auto") -> list[Scan]:
     """Read every scan of an .npz file: several (`oct_vols`, `spacing_oct`, ...) or one (`voxels`, ...).
 
     Several: `oct_vols` [n, H, W, D], `spacing_oct` mm in that order [3] or [n, 3], and, where present,
-    `seg_vols` of the same shape, `slo_imgs` [n, W, D] or [n, D, W] sampled at every A-scan (`slo_axes` says
-    which where W == D: "WD" or "DW") and `subject_names` [n]. One: the fields of `Scan`.
-    Raises InputError in one line.
+    `seg_vols` and `valid_vols` of the same shape, `slo_imgs` [n, W, D] or [n, D, W] sampled at every A-scan
+    (`slo_axes` says which where W == D: "WD" or "DW"; None: no SLO is taken) and `subject_names` [n]. One: the fields
+    of `Scan`. Raises InputError in one line.
     """
     path = Path(path)
     arrays = read_npz(path)
+    if slo_axes is None:
+        arrays = {key: array for key, array in arrays.items() if key not in ("slo", "slo_imgs")}
     if "oct_vols" in arrays:
         return _several(arrays, str(path), slo_axes)
     if "voxels" in arrays:
@@ -62,7 +64,7 @@ def _need(arrays: dict[str, np.ndarray], key: str, shapes: tuple[tuple[int, ...]
     return array
 
 
-def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str) -> list[Scan]:
+def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str | None) -> list[Scan]:
     volumes = arrays["oct_vols"]
     if volumes.ndim != 4:
         raise InputError(f"{where}: oct_vols: expected 4 axes [n, H, W, D], found shape {volumes.shape}")
@@ -72,10 +74,12 @@ def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str) -> list[S
     names = [str(name) for name in arrays.get("subject_names", np.arange(count))]
     if len(names) != count or len(set(names)) != count:
         raise InputError(f"{where}: subject_names: expected {count} different names, found {len(set(names))}")
-    labels = slos = None
+    labels = valid = slos = None
     if "seg_vols" in arrays:
         labels = checked_labels(_need(arrays, "seg_vols", (volumes.shape,), where), None, f"{where}: seg_vols")
-    if "slo_imgs" in arrays:
+    if "valid_vols" in arrays:
+        valid = _need(arrays, "valid_vols", (volumes.shape,), where).astype(bool)
+    if "slo_imgs" in arrays and slo_axes is not None:
         slos = _need(arrays, "slo_imgs", ((count, columns, bscans), (count, bscans, columns)), where)
         slos = _slo_lines_first(slos.astype(np.float32), columns, bscans, slo_axes, where)
     scans = []
@@ -85,6 +89,7 @@ def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str) -> list[S
             voxels=volumes[i].transpose(2, 0, 1).astype(np.float32),
             spacing=(d, h, w),
             labels=None if labels is None else labels[i].transpose(2, 0, 1),
+            valid=None if valid is None else valid[i].transpose(2, 0, 1),
             name=name,
             person=name,
         )

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from inr_jax import progress, workdir
 from inr_jax.config_script import load_config
+from inr_jax.data._files import fold_file
 from inr_jax.errors import InputError
 from inr_jax.flat_volumes import FlatVolume, Options, checked_options, flat_volume
-from inr_jax.folds import PARTS, check_alike, deal_people, file_name, fold_arrays
+from inr_jax.folds import PARTS, check_alike, deal_people, fold_arrays
 from inr_jax.raw_scans import MOST_CLASSES, RawScan, find_scans, read_scan
 from inr_jax.records import MANIFEST, Record
 from inr_jax.scan import checked_labels
@@ -38,8 +39,7 @@ def prepare(config: ConfigDict, output: str | Path, *, overwrite: bool = False) 
     options = {part: _options(config, part) for part in PARTS}
     scans = find_scans(config)
     tested = deal_people([scan.person for scan in scans], config.folds, config.seed)
-    _check_free(output, overwrite)
-    with _staging(output) as (staging, finished):
+    with _staging(output, overwrite) as (staging, finished):
         records = _prepare_volumes(scans, options, staging / "volumes")
         for fold, people in enumerate(progress.bar(tested, "folds"), 1):
             _write_fold(staging / "volumes", finished, scans, people, fold, config.fitted_every)
@@ -66,6 +66,7 @@ def _options(config: ConfigDict, part: str) -> Options:
                 bscans=flatten[part].bscans,
                 target=flatten.target,
                 percentiles=tuple(config.percentiles),
+                normalise_by=config.normalise_by,
                 crop=tuple(config.crop),
             )
         )
@@ -74,39 +75,40 @@ def _options(config: ConfigDict, part: str) -> Options:
 
 
 def _check_free(output: Path, overwrite: bool) -> None:
-    if overwrite or not output.is_dir():
-        return
-    found = sorted(path.name for path in output.iterdir())
+    found = [] if overwrite else sorted(path.name for path in output.iterdir() if path.name != workdir.LOCK)
     if found:
         shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         raise InputError(f"{output}: expected an empty folder (or --overwrite); found {shown}")
 
 
 @contextmanager
-def _staging(output: Path) -> Iterator[tuple[Path, Path]]:
+def _staging(output: Path, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """A folder to work in, and one in it whose files move to `output` on success, the manifest last.
 
-    On failure nothing is left, not even a folder that was not there.
+    For one process at a time. On failure nothing is left, not even a folder that was not there.
     """
     made = [path for path in (output, *output.parents) if not path.exists()]
     make_folder(output)
     staging = output / f".partial-{os.getpid()}"
     finished = staging / "finished"
-    try:
-        finished.mkdir(parents=True)
-        (staging / "volumes").mkdir()
-        yield staging, finished
-        (output / MANIFEST).unlink(missing_ok=True)  # it speaks of the folds before these
-        for file in sorted(finished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
-            os.replace(file, output / file.name)
-        made = []
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        with suppress(OSError):  # someone else has put something into it
-            for path in made:
-                path.rmdir()
+    with workdir.locked(output, "preparing volumes", "--output"):
+        try:
+            _check_free(output, overwrite)
+            finished.mkdir(parents=True)
+            (staging / "volumes").mkdir()
+            yield staging, finished
+            (output / MANIFEST).unlink(missing_ok=True)  # it speaks of the folds before these
+            for file in sorted(finished.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
+                os.replace(file, output / file.name)
+            made = []
+        except OSError as error:
+            raise InputError(f"{output}: cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            (output / workdir.LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # someone else has put something into it
+                for path in made:
+                    path.rmdir()
 
 
 def _prepare_volumes(scans: Sequence[RawScan], options: dict[str, Options], folder: Path) -> list[dict[str, Any]]:
@@ -144,7 +146,8 @@ def _remark(record: Record) -> None:
 
 
 def _save_volume(path: Path, volume: FlatVolume) -> None:
-    arrays: dict[str, Any] = {"voxels": volume.voxels, "spacing": np.array(volume.spacing), "slo": volume.slo}
+    arrays: dict[str, Any] = {"voxels": volume.voxels, "valid": volume.valid, "slo": volume.slo}
+    arrays["spacing"] = np.array(volume.spacing)
     arrays["labels"] = None if volume.labels is None else volume.labels.astype(np.uint8)
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
 
@@ -152,7 +155,7 @@ def _save_volume(path: Path, volume: FlatVolume) -> None:
 def _load_volume(path: Path) -> FlatVolume:
     with np.load(path) as file:
         slices, rows, columns = file["spacing"].tolist()
-        return FlatVolume(file["voxels"], file.get("labels"), file.get("slo"), (slices, rows, columns))
+        return FlatVolume(file["voxels"], file["valid"], file.get("labels"), file.get("slo"), (slices, rows, columns))
 
 
 def _write_fold(
@@ -163,7 +166,7 @@ def _write_fold(
         chosen = [i for i, scan in enumerate(scans) if (scan.person in tested) == (part == "test")]
         loaded = [_load_volume(volumes / f"{i}-{part}.npz") for i in chosen]
         for every in (1, 2):
-            path = finished / file_name(fitted_every * every // 2, part, fold)
+            path = finished / fold_file(fitted_every * every // 2, part, fold)
             arrays: dict[str, Any] = fold_arrays([scans[i].name for i in chosen], loaded, every)
             np.savez(path, **arrays)
 

@@ -53,19 +53,65 @@ def record_from_json(content: dict[str, Any]) -> Record:
     return Record(**values)
 
 
+class Manifest(NamedTuple):
+    """What `inr-jax prepare` says of the folds in a folder, as far as they are loaded and undone by it."""
+
+    note: str  # what every table about them must say: "phantom"; ""
+    scored_every: int  # of the dense B-scans; these two name the files
+    fitted_every: int
+    records: dict[str, dict[str, Record]]  # part (train, test) -> name -> record
+
+
+def find_manifest(folder: str | Path) -> Manifest | None:
+    """The manifest of the folds in a folder; None where `inr-jax prepare` did not make them.
+
+    Raises InputError for one that cannot be read.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "fitted_every" not in content:  # of another program
+            return None
+        records: dict[str, dict[str, Record]] = {"train": {}, "test": {}}
+        for volume in content["volumes"]:
+            record = record_from_json(volume["record"])
+            for part in volume["parts"]:
+                records[part][record.name] = record
+        return Manifest(content["note"], content["scored_every"], content["fitted_every"], records)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: expected the manifest of prepared folds; found: {reason}") from error
+
+
 def read_records(folder: str | Path, part: str) -> dict[str, Record]:
     """The records, by name, of what `inr-jax prepare` wrote into a folder.
 
     `part`, train or test: a volume may be flattened otherwise where it is in a fold's test part. Raises InputError.
     """
-    path = Path(folder) / MANIFEST
-    try:
-        volumes = json.loads(path.read_text(encoding="utf-8"))["volumes"]
-        return {v["record"]["name"]: record_from_json(v["record"]) for v in volumes if part in v["parts"]}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected the manifest of prepared folds; found: {error}") from error
+    manifest = find_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{Path(folder) / MANIFEST}: expected the manifest of prepared folds; found none")
+    if part not in manifest.records:
+        raise InputError(f"part: expected one of {', '.join(manifest.records)}; found {part}")
+    return manifest.records[part]
+
+
+def known_region(record: Record, places: Shaped[np.ndarray, " P"]) -> Bool[np.ndarray, "P H W"]:
+    """What of the original's B-scans at `places` a prepared volume holds: neither cropped away nor moved out."""
+    return _put_back(np.ones((len(places), *record.crop_shape), bool), record, places)
+
+
+def _put_back(
+    volume: Shaped[np.ndarray, "P h w"], record: Record, places: Shaped[np.ndarray, " P"]
+) -> Shaped[np.ndarray, "P H W"]:
+    """In the rows and A-scans of the original, 0 where nothing is known."""
+    shift = np.rint(between(record.shift.astype(float), record.places, places)).astype(int)
+    (row, column), (rows, columns) = record.crop_start, record.crop_shape
+    whole = np.zeros((len(places), *record.shape[1:]), volume.dtype)
+    whole[:, row : row + rows, column : column + columns] = volume
+    return move_rows(whole, -shift, edge=False)
 
 
 def restore(
@@ -78,22 +124,15 @@ def restore(
     """A prepared volume in the rows, A-scans and units of the original, and where that is known.
 
     `places`: which of the original's B-scans (fractions, too) they are; without, those that were chosen. Between them
-    shifts and ranges are linear. What was cropped away is 0 and not known. Labels and shifts come back exactly,
-    intensities within float32 of those that were not clipped.
+    shifts and ranges are linear. What was cropped away or moved out is 0 and not known. Labels and shifts come back
+    exactly, intensities within float32 of those that were not clipped.
     """
     wanted = record.places if places is None else places
-    shift = np.rint(between(record.shift.astype(float), record.places, wanted)).astype(int)
-    (row, column), (rows, columns) = record.crop_start, record.crop_shape
-    box = (slice(None), slice(row, row + rows), slice(column, column + columns))
-    whole = np.zeros((len(wanted), *record.shape[1:]), volume.dtype)
-    known = np.zeros(whole.shape, bool)
-    known[box] = True
+    known = known_region(record, wanted)
     if labels:
-        whole[box] = volume
-        return move_rows(whole, -shift, edge=True), move_rows(known, -shift, edge=False)
+        return _put_back(volume, record, wanted), known
     low, high = (np.interp(wanted, record.places, side)[:, None, None] for side in (record.low, record.high))
-    whole[box] = volume * (high - low) + low
-    return move_rows(whole, -shift, edge=False), move_rows(known, -shift, edge=False)
+    return _put_back((volume * (high - low) + low).astype(volume.dtype), record, wanted), known
 
 
 def restored_scan(

@@ -16,15 +16,15 @@ from inr_jax import (
     adapting,
     checkpoint,
     coordinates,
+    losses,
     measurements,
     model,
     recipe,
     render,
     residual,
-    visits,
     workdir,
 )
-from inr_jax.config_script import load_config
+from inr_jax.config_script import check_keys, load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
 from inr_jax.scan_io import replacing
@@ -82,12 +82,13 @@ class Trained:
 def restore(folder: str | Path, *, best: bool = True) -> Trained:
     """The model of a training's folder: by default the checkpoint that validated best.
 
-    Raises InputError if the folder holds no training, one that is still in its auto-decoder, or no checkpoint that
-    can be read.
+    Raises InputError if the folder holds no training, one of a version with fewer keys, one that is still in its
+    auto-decoder, or no checkpoint that can be read.
     """
     folder = Path(folder)
     facts = workdir.read_json(folder / workdir.MODEL)
     config = load_config(folder / workdir.CONFIG)
+    check_keys(config, folder / workdir.CONFIG)
     signal = Signal(**facts["signal"])
     built = model.build(config, signal)
     like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
@@ -130,8 +131,7 @@ def adapt_population(
     called; None: none. No labels come from a model that learned none: neither from others, nor from the scan's own.
     """
     trained.check(population)
-    if fit:
-        check_fit(trained.config)
+    _check_draws(trained.config, fit=fit)
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
@@ -159,13 +159,6 @@ def own_name(config: ConfigDict) -> str:
     return f"inr_jax, {adapt.epochs} epochs" if adapt.epochs else f"inr_jax, {adapt.steps} steps"
 
 
-def check_fit(config: ConfigDict) -> None:
-    """Raises InputError where `fit` cannot go on from what `adapt` does."""
-    if config.adapt.epochs:
-        raise InputError(f"fit: expected learned steps to go on from; found adapt.epochs {config.adapt.epochs}")
-    visits.check_draw("points", config.loss.intensity, "fit")
-
-
 def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
     """`fit` of a scan from its adapted modulation on, compiled: the codes, and how the weights changed."""
     run = render.make_fit(job.config, job.built, job.grid, job.pools)
@@ -177,6 +170,18 @@ def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
         return codes | {"weights": jax.tree.map(jnp.subtract, field, job.params.field)}
 
     return refined
+
+
+def _check_draws(config: ConfigDict, *, fit: bool) -> None:
+    """InputError for a loss that needs patches where loose points are drawn, and for `fit` after epochs."""
+    name, epochs = config.loss.intensity, config.adapt.epochs
+    needs_patches = name in losses.NEED_PATCHES
+    if fit and needs_patches:
+        raise InputError(f"fit: expected a model whose loss.intensity is mse, as fit draws loose points; found {name}")
+    if fit and epochs:
+        raise InputError(f"fit: expected learned steps to go on from; found adapt.epochs {epochs}")
+    if needs_patches and not epochs:
+        raise InputError(f"adapt.epochs: expected 1 or more with loss.intensity {name}, which needs B-scans; found 0")
 
 
 def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:

@@ -32,6 +32,7 @@ class Hyper(NamedTuple):
 
     omega_first: Float[Array, ""]  # frequency of the first hidden layer
     omega_last: Float[Array, ""]  # of the last; linear between
+    spread: Float[Array, ""]  # inverse width of WIRE's Gaussian
     intensity: Float[Array, ""]  # weight of the intensity loss
     segmentation: Float[Array, ""]  # weight of the segmentation loss
     penalty: Float[Array, ""]  # weight of the modulation's mean square (its distance from the start in `fit`)
@@ -69,6 +70,8 @@ class Frame(NamedTuple):
     origin: tuple[float, float, float]  # mm, LPS, of voxel [0, 0, 0], as ITK has it
     direction: tuple[float, ...]  # ITK's 3 x 3, row by row
     undo: Callable[..., np.ndarray]  # (array [P, H, W], B-scan indices [P], labels=bool) -> the same, as it was
+    # B-scan indices [P] -> where `undo` has something to bring back, in the shape of its result; None: everywhere
+    known: Callable[..., np.ndarray] | None = None
 
 
 class Population(NamedTuple):

@@ -38,10 +38,10 @@ FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "trai
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The folder for one training at a time: InputError while another process trains in it.
+def locked(folder: Path, doing: str = "training", flag: str = "--workdir") -> Iterator[None]:
+    """The folder for one process at a time: InputError while another one is `doing` something in it.
 
-    The lock ends with the process, however it ends.
+    The lock ends with the process, however it ends. Its file may be removed by who holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,11 @@ def locked(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder}: another process is training there; wait, or take another --workdir") from error
+            # its holder may have removed it after it was opened here
+            if not os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
+                raise FileNotFoundError
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise InputError(f"{folder}: another process is {doing} there; wait, or take another {flag}") from error
         yield
 
 

@@ -15,6 +15,7 @@ DENSE = np.linspace(-150, 150, 1_000_003).astype(np.float32)
 TURNS = np.nextafter(np.float32(np.arange(-95, 96) * np.pi / 2), np.float32([[-np.inf], [0], [np.inf]])).ravel()
 PLACES = np.concatenate([DENSE, TURNS])
 OMEGA = 30.0
+SPREAD = 7.0
 
 
 @pytest.mark.parametrize(("fast", "exact"), [(fast_sin, np.sin), (fast_cos, np.cos)])
@@ -67,7 +68,7 @@ def closed_forms():
     v = np.linspace(0.2, -0.1, 41)
     return {
         "sine": ((u,), np.sin(OMEGA * u)),
-        "wire": ((u, v), np.cos(OMEGA * u) * np.exp(-100 * v**2)),
+        "wire": ((u, v), np.cos(OMEGA * u) * np.exp(-((SPREAD * v) ** 2))),
         "finer": ((u,), np.sin(OMEGA * (np.abs(u) + 1) * u)),
         "finer_whole": ((u,), np.sin(OMEGA * (np.abs(u) + 1) * u)),
         "gaussian": ((u,), np.exp(-((OMEGA * u) ** 2) / 2)),
@@ -79,20 +80,20 @@ def closed_forms():
 def test_every_activation_is_its_published_formula(name):
     pre, expected = closed_forms()[name]
     assert len(pre) == ACTIVATIONS[name].branches
-    got = ACTIVATIONS[name].function(tuple(jnp.float32(p) for p in pre), jnp.float32(OMEGA))
+    got = ACTIVATIONS[name].function(tuple(jnp.float32(p) for p in pre), jnp.float32(OMEGA), jnp.float32(SPREAD))
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
 def test_finer_passes_no_gradient_through_its_scale():
     u = 0.07
-    got = jax.grad(lambda x: activations.finer((x,), jnp.float32(OMEGA)))(u)
+    got = jax.grad(lambda x: activations.finer((x,), jnp.float32(OMEGA), jnp.float32(SPREAD)))(u)
     scale = OMEGA * (abs(u) + 1)
     np.testing.assert_allclose(got, scale * np.cos(scale * u), rtol=1e-5)
 
 
 def test_finer_whole_passes_the_gradient_through_its_scale_too():
     u = 0.07
-    got = jax.grad(lambda x: activations.finer_whole((x,), jnp.float32(OMEGA)))(u)
+    got = jax.grad(lambda x: activations.finer_whole((x,), jnp.float32(OMEGA), jnp.float32(SPREAD)))(u)
     np.testing.assert_allclose(got, OMEGA * (2 * u + 1) * np.cos(OMEGA * (u + 1) * u), rtol=1e-5)
 
 
@@ -117,7 +118,8 @@ def layers(name, width=128, depth=6):
     def outputs(x):
         found = [x]
         for branches in maps:
-            found.append(activation.function(tuple(found[-1] @ w + b for w, b in branches), jnp.float32(OMEGA)))
+            pre = tuple(found[-1] @ w + b for w, b in branches)
+            found.append(activation.function(pre, jnp.float32(OMEGA), jnp.float32(SPREAD)))
         return found[1:]
 
     x = jnp.float32(random.uniform(-1, 1, (500, 3)))
@@ -163,3 +165,24 @@ def test_weights_start_uniform_within_their_published_bounds(name):
                 values = np.abs(params[f"layer_{i}"][f"{kind}_{branch}"])
                 assert 0.93 * bound < values.max() <= bound * (1 + 1e-6)
                 np.testing.assert_allclose(values.mean(), bound / 2, rtol=0.2)
+
+
+def test_a_sweep_may_vary_the_spread_of_wire():
+    """A batch of spreads in one call, each as alone; no other activation takes notice of it."""
+
+    def answer(name, spread):
+        init, apply = fields.field(
+            width=8, depth=2, activation=name, encoding="identity", encodings={"identity": {}}, residual=False,
+            inputs_everywhere=False, axes=(0,), read="linear", heads={"intensity": 1}, dimensions=2, sides=0,
+            bfloat16=False,
+        )  # fmt: skip
+        params = init(jax.random.key(0), {}, hyper())
+        return apply(params, {}, jnp.linspace(-1, 1, 20).reshape(10, 2), hyper()._replace(spread=spread))["intensity"]
+
+    spreads = jnp.float32([0.0, 3.0, 10.0])
+    for name in ACTIVATIONS:
+        swept = jax.vmap(lambda spread, name=name: answer(name, spread))(spreads)
+        np.testing.assert_allclose(swept, [answer(name, spread) for spread in spreads], atol=1e-6)
+        apart = [float(np.abs(a - b).max()) for a, b in zip(swept[1:], swept, strict=False)]
+        assert (min(apart) > 1e-3) == (name == "wire")
+        assert max(apart) == 0 or name == "wire"

@@ -135,6 +135,7 @@ CASES = [
     Case("unknown B-scans", good, ("test volumes", "bscans", "all"), ("--config.flatten.test.bscans=all",)),
     Case("target in rows", good, ("target", "65"), ("--config.flatten.target=65.0",)),
     Case("falling percentiles", good, ("percentiles",), ("--config.percentiles=(99.0,1.0)",)),
+    Case("unknown ranges", good, ("normalise_by", "fitted, all", "own"), ("--config.normalise_by=own",)),
     Case("one fold", good, ("folds: expected 2 or more",), ("--config.folds=1",)),
     Case("mistyped key", good, ("did you mean --config.folds?",), ("--config.fold=3",)),
     Case("mistyped flag", good, ("did you mean --overwrite?",), ("--overwrit",)),

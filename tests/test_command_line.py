@@ -72,6 +72,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "adapt": both,
         "evaluate": both,
         "compare": set(),
+        "validate": {"output"},
         "demo": set(),
         "doctor": set(),
     }

@@ -21,7 +21,8 @@ from inr_jax.main import COMMANDS
 from inr_jax.types import Population
 
 NEEDS = {"fundus": "chase_db1", "volumes": "ct"}  # folders of the real data that a set reads
-LAUNCHED_BY = {"demo": "inr-jax demo", "default": None}  # all others by `inr-jax train`; None: imported only
+VALIDATE = "inr-jax validate eye.nii.gz --keep-every=4 --output=eye_validated"
+LAUNCHED_BY = {"demo": "inr-jax demo", "single": VALIDATE, "default": None}  # others: `train`; None: imported only
 DEFAULT = ROOT / "configs" / "default.py"
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -79,7 +80,7 @@ def test_a_config_s_docstring_holds_the_command_that_launches_this_file(path: Pa
 def test_the_command_in_a_docstring_parses_to_this_config_and_what_it_changes(path: Path, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     for _, command, *arguments in commands(path):
-        if not COMMANDS[command].takes_config:
+        if path.stem in LAUNCHED_BY:
             continue
         values, _ = main._parse(COMMANDS[command], command, arguments)
         changed = dict(re.findall(r"--config\.([\w.]+)=(\S+)", " ".join(arguments)))
@@ -141,7 +142,7 @@ def test_every_stage_of_a_config_fits_its_own_size(path: Path) -> None:
     pools = measurements.pools(population.measured)
     state = jax.eval_shape(lambda: recipe.initial_state(config, built, 2))
     stages = recipe.stages(config)
-    others = {"interp_oct_general": ["autodecoder"], "interp_oct_single": []}
+    others = {"interp_oct_general": ["autodecoder"], "interp_oct_single": [], "single": []}
     expected = others.get(path.stem, ["autodecoder", "rule", "joint"])
     assert [stage.name for stage in stages] == expected
     for stage in stages:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from toy import ROOT, hyper, read_config
 
 from configs.default import data
 from inr_jax.data import load
 from inr_jax.errors import InputError
+from inr_jax.model import Signal, build
 from inr_jax.types import Population
 
 H, W, D = 10, 8, 7
@@ -123,6 +126,103 @@ def test_a_person_in_train_and_test_is_refused(tmp_path: Path) -> None:
         train, test = (tmp_path / f"dataset_flat_subsmpl{every}_{part}_fold1.npz" for part in ("train", "test"))
         test.write_bytes(train.read_bytes())
     with pytest.raises(InputError, match="no person in both train and test, found p0, p1, p2, p3, p4"):
+        load(config_of(tmp_path), "train")
+
+
+@pytest.mark.parametrize("by", ["fitted", "all"])
+def test_the_range_is_that_of_the_fitted_b_scans_or_by_a_key_of_all(tmp_path: Path, by: str) -> None:
+    population = load(config_of(write_folds(tmp_path), normalise_by=by), "test")
+    brightest = population.intensity[:, ::2].max(axis=(1, 2, 3, 4))
+    expected = {"fitted": 1.0, "all": 1 / 3}[by]  # held-out B-scans are three times as bright
+    np.testing.assert_allclose(brightest, expected, rtol=0.02)
+
+
+def test_without_normalising_values_are_what_the_files_hold_and_must_lie_in_0_to_1(tmp_path: Path) -> None:
+    dim = np.random.default_rng(0).random((4, H, W, D)) * 0.5 + 0.25
+    for every, step in ((16, 1), (32, 2)):
+        for part in ("train", "test"):
+            np.savez(
+                tmp_path / f"dataset_flat_subsmpl{every}_{part}_fold1.npz",
+                oct_vols=dim[..., ::step],
+                subject_names=np.array([f"{part}{i}" for i in range(4)]),
+                spacing_oct=SPACING,
+            )
+    population = load(config_of(tmp_path, normalise_by="none"), "test")
+    np.testing.assert_allclose(population.intensity[..., 0], np.float32(dim).transpose(0, 3, 1, 2))
+    with pytest.raises(
+        InputError, match=r"voxels: expected values in \[0, 1\] .*normalise_by=none.* found 0.* to [23]"
+    ):
+        load(config_of(write_folds(tmp_path), normalise_by="none"), "test")
+    with pytest.raises(InputError, match="normalise_by: expected one of fitted, all, none, found some"):
+        load(config_of(tmp_path, normalise_by="some"), "test")
+
+
+def test_an_slo_that_is_not_wanted_is_not_read_nor_an_input_of_the_network(tmp_path: Path) -> None:
+    config = config_of(write_folds(tmp_path, slo_imgs=np.ones((10, 3, 3))), slo=False)  # of a wrong shape, too
+    population = load(config, "train")
+    assert population.slo is None
+    assert population.slo_affine is None
+    inputs = {}
+    for slo in (True, False):
+        found = load(config_of(write_folds(tmp_path), slo=slo), "train")
+        model = build(read_config(ROOT / "configs" / "interp_oct_general.py"), Signal.of(found))
+        shapes = jax.eval_shape(model.init, jax.random.key(0), hyper())
+        inputs[slo] = shapes.field["layer_0"]["weight_0"].shape[0]
+    assert inputs == {True: 4, False: 3}  # coordinates, and the SLO's value where there is one
+
+
+def test_what_was_not_measured_is_not_valid_and_sets_no_range(tmp_path: Path) -> None:
+    volumes = np.random.default_rng(2).random((10, H, W, D))
+    measured = np.ones(volumes.shape, bool)
+    measured[:, :2] = False
+    volumes[:, :2] = 9.0  # brighter than all that was measured
+    write_folds(tmp_path)
+    for every, step in ((16, 1), (32, 2)):
+        path = tmp_path / f"dataset_flat_subsmpl{every}_train_fold1.npz"
+        own = {"oct_vols": volumes[..., ::step], "valid_vols": measured[..., ::step]}
+        np.savez(path, **{k: v for k, v in np.load(path).items() if k not in own}, **own)
+    population = load(config_of(tmp_path), "train")
+    np.testing.assert_array_equal(population.valid.all(axis=(0, 1, 3)), np.arange(H) >= 2)
+    assert population.intensity[:, ::2, 2:].max() == 1
+    everything = load(config_of(tmp_path, use_valid=False), "train")
+    assert everything.valid.all()
+    assert everything.intensity[:, :, 2:].max() < 0.2
+
+
+def test_a_mask_of_another_shape_is_one_line(tmp_path: Path) -> None:
+    folder = write_folds(tmp_path, valid_vols=np.ones((10, H, W, 2), bool))
+    with pytest.raises(InputError, match=r"valid_vols: expected shape \(10, 10, 8, 7\), found \(10, 10, 8, 2\)"):
+        load(config_of(folder), "train")
+
+
+def renamed(folder: Path, spacings: dict[int, int]) -> Path:
+    """The reference's files under other spacings' names."""
+    for path in sorted(folder.glob("*.npz")):
+        for old, new in spacings.items():
+            if f"subsmpl{old}_" in path.name:
+                path.rename(folder / path.name.replace(f"subsmpl{old}_", f"subsmpl{new}_"))
+    return folder
+
+
+def test_files_of_other_spacings_are_found_by_their_names(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    expected = load(config_of(write_folds(tmp_path / "a")), "test")
+    found = load(config_of(renamed(write_folds(tmp_path / "b"), {16: 4, 32: 8})), "test")
+    np.testing.assert_array_equal(found.intensity, expected.intensity)
+
+
+@pytest.mark.parametrize(
+    ("spacings", "said"), [({16: 4}, "found 4, 32"), ({16: 32}, "found 32"), ({16: 0, 32: 0}, "found 0")]
+)
+def test_names_of_other_than_two_spacings_are_one_line(tmp_path: Path, spacings: dict[int, int], said: str) -> None:
+    folder = renamed(write_folds(tmp_path), spacings)
+    with pytest.raises(InputError, match=f"of two spacings, one twice the other; {said}"):
+        load(config_of(folder), "train")
+
+
+def test_a_folder_without_folds_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one twice the other; found none"):
         load(config_of(tmp_path), "train")
 
 

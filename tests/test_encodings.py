@@ -48,6 +48,16 @@ def test_hash_grid_agrees_with_a_float64_computation(k):
     np.testing.assert_allclose(got, np.concatenate(expected, -1), atol=3e-5)
 
 
+def test_unshifted_the_hash_grid_takes_coordinates_as_they_are_and_hashes_cells_below_0_modulo_2_to_the_32():
+    options = SMALL["hashgrid"] | {"shift": False}
+    x = np.concatenate([PLACES, np.ones((1, 3)), -np.ones((1, 3))])
+    tables = [np.random.default_rng(i).normal(size=(n, 2)) for i, n in enumerate((64, 256, 200, 256))]
+    params = {f"table_{i}": jnp.float32(t) for i, t in enumerate(tables)}
+    expected = [hash_level(t, x, r) for t, r in zip(tables, (4, 8, 16, 32), strict=True)]
+    got = jax.jit(lambda x: encodings.hashgrid(params, x, **options))(jnp.float32(x))
+    np.testing.assert_allclose(got, np.concatenate(expected, -1), atol=3e-5)
+
+
 def test_hash_grid_has_a_table_per_level_no_larger_than_its_grid():
     params = encodings.hashgrid_init(jax.random.key(0), 3, **SMALL["hashgrid"])
     assert {name: table.shape for name, table in params.items()} == {

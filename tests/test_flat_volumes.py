@@ -15,7 +15,10 @@ from inr_jax.phantom import make_eye
 from inr_jax.records import record_from_json, restore, restored_scan
 from inr_jax.scan import Scan
 
-OPTIONS = Options(fitted_every=8, membrane="labels", bscans="every", target=0.65, percentiles=(0.0, 100.0), crop=(0, 0))
+OPTIONS = Options(
+    fitted_every=8, membrane="labels", bscans="every", target=0.65, percentiles=(0.0, 100.0), normalise_by="fitted",
+    crop=(0, 0),
+)  # fmt: skip
 
 
 @cache
@@ -39,6 +42,18 @@ def test_flat_volumes_have_the_membrane_on_one_row_and_values_in_0_to_1() -> Non
     assert flat.voxels.dtype == np.float32
     np.testing.assert_allclose(flat.spacing, (eye().spacing[0] * 4, *eye().spacing[1:]))
     assert record.membrane == "labels of every B-scans"
+
+
+def test_what_was_not_measured_and_what_flattening_moves_in_is_not_valid() -> None:
+    measured = np.ones(eye().voxels.shape, bool)
+    measured[8, :, 5] = False
+    flat, record = flat_volume(replace(eye(), valid=measured), OPTIONS, "")
+    rows = np.arange(96)[:, None]
+    moved_in = (rows < record.shift[:, None]) | (rows >= 96 + record.shift[:, None])
+    expected = ~moved_in
+    expected[2, :, 5] = False
+    np.testing.assert_array_equal(flat.valid, expected)
+    assert 0 < moved_in.mean() < 0.3
 
 
 def test_what_is_held_out_changes_nothing_that_is_fitted_nor_its_own_range_and_place() -> None:
@@ -68,6 +83,18 @@ def test_between_fitted_b_scans_membrane_and_range_are_their_mean() -> None:
     assert np.abs(record.shift[1] - (record.shift[0] + record.shift[2]) / 2).max() <= 0.5
     np.testing.assert_allclose(record.high[1], (record.high[0] + record.high[2]) / 2)
     np.testing.assert_allclose(record.low[0], eye().voxels[0][eye().valid[0]].min())
+
+
+def test_by_its_own_range_every_b_scan_fills_0_to_1_as_the_reference_s_do() -> None:
+    dimmed = np.where(np.arange(33)[:, None, None] % 8 == 4, 0.5 * eye().voxels, eye().voxels)  # the held-out ones
+    scan = replace(eye(), voxels=dimmed, valid=None)
+    for normalise_by, fills in (("all", True), ("fitted", False)):
+        flat, record = flat_volume(scan, OPTIONS._replace(normalise_by=normalise_by, membrane="none"), "")
+        assert (np.ptp(flat.voxels[1::2], axis=(1, 2)) > 1 - 1e-6).all() == fills
+        assert (np.ptp(flat.voxels[::2], axis=(1, 2)) > 1 - 1e-6).all()
+        if fills:
+            np.testing.assert_array_equal(record.high, scan.voxels[record.places].max((1, 2)))
+            assert record.clipped == 0
 
 
 @pytest.mark.parametrize("crop", [(0, 0), (72, 40)])
@@ -154,6 +181,7 @@ def test_an_slo_is_read_where_the_a_scans_lie_or_by_index_where_nobody_says() ->
         ({"bscans": "all"}, "bscans: expected one of fitted, every"),
         ({"target": 65.0}, "target: expected a share"),
         ({"percentiles": (99.0, 1.0)}, "percentiles: expected two rising"),
+        ({"normalise_by": "own"}, "normalise_by: expected one of fitted, all, found own"),
         ({"crop": (230,)}, "crop: expected rows and A-scans"),
     ],
 )

@@ -1,6 +1,7 @@
 """The generalizable INR through the program: epochs, early stopping, resuming, and the test-time fit."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +137,31 @@ def test_a_new_eye_is_fitted_from_its_measured_b_scans_without_labels_and_render
     np.testing.assert_array_equal(again.intensity, answers.intensity)
 
 
+def test_loose_points_are_refused_by_name_where_the_loss_needs_b_scans(folder):
+    restored = trained.restore(folder)
+    scans = data.load(restored.config.data, "test")
+    with pytest.raises(InputError, match=r"fit: expected a model whose loss.intensity is mse, .* found combined"):
+        trained.adapt_population(restored, scans, fit=True)
+    config = restored.config.copy_and_resolve_references()
+    config.adapt.epochs = 0
+    with pytest.raises(InputError, match=r"adapt.epochs: expected 1 or more with loss.intensity combined.* found 0"):
+        trained.adapt_population(replace(restored, config=config), scans)
+
+
+def test_a_training_of_a_version_with_fewer_keys_is_refused_by_their_names(folder, tmp_path):
+    for name in ("config.json", "model.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["hyper"]["spread"], config["data"]["interp_oct"], config["train"]["rule"]["rates"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError, match=r"config.json: .* it lacks data\.interp_oct\.classes, .*, hyper\.spread: add"
+    ) as said:
+        trained.restore(tmp_path)
+    assert "rates" not in str(said.value)
+    assert "\n" not in str(said.value)
+
+
 def fit_numbers(targets, penalty, steps=60, rate=0.05):
     """Epochs on (m - target)^2, one target a visit: the end of the best epoch, and the losses."""
     targets = jnp.asarray(targets)
@@ -189,6 +215,8 @@ def test_what_ssim_does_not_know_does_not_count():
     for name in losses.NEED_PATCHES:
         got = [float(losses.INTENSITY[name](jnp.asarray(x), jnp.asarray(b), jnp.asarray(known))) for x in (a, spoiled)]
         assert got[0] == got[1] > 0
+        pull = jax.grad(lambda x, name=name: losses.INTENSITY[name](x, jnp.asarray(b), jnp.asarray(known)))(a)
+        np.testing.assert_array_equal(pull[..., 0] != 0, known > 0)
 
 
 def test_patches_lie_in_one_fitted_b_scan():

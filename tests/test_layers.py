@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         PREPARE | {"interpolation", "tuning", "denoising", "registered", "progress"},
     ),
     "progress": set(),
-    "data": PREPARE | {"preprocessing", "phantom", "data", "progress"},
+    "data": PREPARE | {"preprocessing", "phantom", "data", "progress", "records"},
     "checkpoint": {"types", "errors"},
     "measurements": {"types", "coordinates"},
     "epochs": set(),
@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         ),
         FACE,
     ),
-    **dict.fromkeys(("figures", "layer_figures", "tables", "page", "report", "layer_report"), FACE),
+    **dict.fromkeys(("figures", "layer_figures", "tables", "page", "report", "scan_report", "layer_report"), FACE),
     "__init__": FACE,
     "main": FACE,
     "__main__": {"main"},
@@ -99,10 +99,10 @@ ONLY_IN = {
     "SimpleITK": {"scan_io", "registered"},
     "tensorboardX": {"train"},
     "tqdm": {"progress"},
-    "absl": {"main", "command_flags"},
+    "absl": {"main", "commands", "command_flags"},
 }
 # what is imported before a command is known
-COMMAND_LINE = {"main", "command_flags", "config_script", "limits", "places", "stopping", "errors"}
+COMMAND_LINE = {"main", "commands", "command_flags", "config_script", "limits", "places", "stopping", "errors"}
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",
@@ -189,6 +189,15 @@ def loaded_after(code):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout, done.stderr.split()
+
+
+@pytest.mark.parametrize("first", ["", "from inr_jax import evaluate, prepare, train", "import inr_jax.demo"])
+def test_public_functions_are_called_by_their_names_whatever_was_imported_before(first):
+    out, _ = loaded_after(
+        f"{first}\nimport inr_jax\nfor name in ('train', 'evaluate', 'prepare') * 2:\n"
+        "    try: getattr(inr_jax, name)()\n    except TypeError as error: print(error)"
+    )
+    assert [line.split()[0] for line in out.splitlines()] == ["train()", "evaluate()", "prepare()"] * 2
 
 
 def test_help_answers_without_loading_jax():

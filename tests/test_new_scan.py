@@ -1,6 +1,7 @@
 """A scan comes back in its own geometry and units, whatever way it was held, and whoever else is in the file."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import toy
 from command import SHAPE, SPACING, layers, say, tree, untrained, write_image, write_npz, write_population
 
 from inr_jax import data, measurements, new_scan, preprocessing, trained
+from inr_jax.config_script import load_config
+from inr_jax.errors import InputError
 from inr_jax.main import main
 from inr_jax.model import Signal
 from inr_jax.new_scan import adapt_scan, as_population, unit_range
 from inr_jax.phantom import CLASSES
+from inr_jax.prepare import prepare
 from inr_jax.scan import Scan
 from inr_jax.scan_io import read_scan
 
@@ -243,3 +247,36 @@ def test_a_scan_for_a_model_of_volumes_is_scaled_by_the_window_and_neither_mirro
     population, undo = as_population(model, scan, [])
     np.testing.assert_allclose(population.intensity[0, ..., 0], np.clip((scan.voxels + 100) / 400, 0, 1), atol=1e-6)
     np.testing.assert_array_equal(undo(scan.voxels, np.arange(5.0)), scan.voxels)
+
+
+def test_where_folds_are_taken_as_they_are_so_is_a_scan(tmp_path):
+    model = other_model(tmp_path / "w", name="interp_oct", normalise_by="none", slo=False, use_valid=False)
+    dim = np.stack([0.5 * layers(seed=i).transpose(1, 2, 0) for i in range(2)])
+    path = write_population(tmp_path / "eyes.npz", oct_vols=dim, valid_vols=dim > 0.1, slo_imgs=np.ones((2, 1, 1)))
+    for scan in new_scan._scans([str(path)], model.config):
+        assert unit_range(scan, model.config) == (0, 1)
+        assert scan.slo is None
+        assert scan.valid is None
+    with pytest.raises(InputError, match=r"p0: voxels: the model expects values in \[0, 1\]; found .* to 2"):
+        unit_range(Scan(2 * dim[0] / dim[0].max(), (1.0, 1.0, 1.0), name="p0"), model.config)
+
+
+def test_what_was_not_measured_sets_no_range_and_a_scan_without_measurement_is_refused(tmp_path):
+    model = other_model(tmp_path / "w", name="interp_oct")
+    voxels, valid = layers(), np.ones(SHAPE, bool)
+    voxels[:, 0], valid[:, 0] = 9.0, False
+    scan = Scan(voxels, (1.0, 0.03, 0.2), valid=valid, name="eye")
+    assert unit_range(scan, model.config) == (voxels[valid].min(), voxels[valid].max())
+    with pytest.raises(InputError, match="eye: valid: expected voxels that were measured; found none"):
+        as_population(model, replace(scan, valid=np.zeros(SHAPE, bool)), [])
+
+
+def test_of_prepared_files_it_is_said_that_they_stay_as_they_are(tmp_path, caplog):
+    config = load_config("configs/prepare_oct.py")
+    config.phantom.update({"people": 2, "eyes": 1, "shape": (9, 64, 24)})
+    config.update({"fitted_every": 4, "folds": 2})
+    folder = prepare(config, tmp_path / "folds")
+    model = other_model(tmp_path / "w", name="interp_oct")
+    with caplog.at_level("WARNING"):
+        list(new_scan._scans([str(folder / "dataset_flat_subsmpl4_test_fold1.npz")], model.config))
+    assert "was prepared: answers lie in its own geometry, flattened and cropped as it is" in caplog.text

@@ -49,7 +49,7 @@ def cast(tree, precision):
 
 
 def hyper(precision):
-    values = dict.fromkeys(Hyper._fields, 0.0) | {"omega_first": OMEGA, "omega_last": OMEGA}
+    values = dict.fromkeys(Hyper._fields, 0.0) | {"omega_first": OMEGA, "omega_last": OMEGA, "spread": 10.0}
     return Hyper(**cast(values, precision))
 
 

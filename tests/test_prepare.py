@@ -15,9 +15,11 @@ from toy import ROOT, read_config
 
 from configs.default import data
 from inr_jax import prepare as command
+from inr_jax import workdir
 from inr_jax.config_script import load_config
 from inr_jax.data import load
 from inr_jax.data.phantom_oct import scan_of
+from inr_jax.errors import InputError
 from inr_jax.flattening import membrane_of_labels
 from inr_jax.main import COMMANDS
 from inr_jax.npz_io import read_npz, read_npz_scans
@@ -75,8 +77,9 @@ def test_files_names_keys_axes_and_spacing_are_those_of_the_contract(folds: Path
     for every, count in ((16, 7), (32, 4)):
         arrays = read_npz(folds / f"dataset_flat_subsmpl{every}_train_fold1.npz")
         eyes = len(arrays["subject_names"])
-        assert set(arrays) == {"oct_vols", "seg_vols", "slo_imgs", "subject_names", "spacing_oct"}
-        assert arrays["oct_vols"].shape == arrays["seg_vols"].shape == (eyes, 64, 40, count)
+        assert set(arrays) == {"oct_vols", "seg_vols", "slo_imgs", "subject_names", "spacing_oct", "valid_vols"}
+        shapes = {arrays[key].shape for key in ("oct_vols", "seg_vols", "valid_vols")}
+        assert shapes == {(eyes, 64, 40, count)}
         assert arrays["slo_imgs"].shape == (eyes, 40, count)
         np.testing.assert_allclose(arrays["spacing_oct"][0], (dense[1], dense[2], dense[0] * every))
         assert arrays["seg_vols"].dtype == np.uint8
@@ -177,6 +180,29 @@ def test_the_manifest_comes_last_and_an_older_one_goes_first(tmp_path: Path, mon
     prepare(config, tmp_path, overwrite=True)
     assert moved[-1] == "manifest.json"
     assert len(moved) == 9
+
+
+def test_of_two_at_the_same_time_the_second_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "out"
+    with workdir.locked(output, "preparing volumes"):
+        for more in ((), ("--overwrite",)):
+            said = say(capsys, "prepare", f"--config={SCRIPT}", f"--output={output}", *more)
+            assert f"{output}: another process is preparing volumes there; wait, or take another --output" in said.error
+    assert tree(tmp_path) == {"out", "out/.lock"}  # the other's
+
+
+def test_a_lock_whose_file_its_holder_removes_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = workdir.fcntl.flock
+
+    def late(file: object, how: int) -> None:
+        (tmp_path / workdir.LOCK).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(workdir.fcntl, "flock", late)
+    with pytest.raises(InputError, match="another process is training there"), workdir.locked(tmp_path):
+        pass
 
 
 def test_a_folder_with_other_content_is_refused_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -225,7 +225,9 @@ def test_whole_b_scans_need_some_that_were_measured_whole(scans):
 
 
 def test_fit_after_epochs_is_refused(scans):
-    model = trained.untrained(tiny(), scans)
+    config = tiny()
+    config.loss.intensity = "mse"
+    model = trained.untrained(config, scans)
     with pytest.raises(InputError, match=r"fit: expected learned steps to go on from; found adapt.epochs 60"):
         trained.adapt_population(model, scans, fit=True)
 

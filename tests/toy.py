@@ -15,9 +15,9 @@ CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if not p.stem.starts
 
 
 def hyper(**changes: float) -> Hyper:
-    """Every number of `Hyper`: frequencies 30, loss weights 1, step sizes 0.1, all else 0."""
+    """Every number of `Hyper`: frequencies 30, spread 10, loss weights 1, step sizes 0.1, all else 0."""
     values = dict.fromkeys(Hyper._fields, 0.0) | {
-        "omega_first": 30.0, "omega_last": 30.0, "intensity": 1.0, "segmentation": 1.0, "side": 1.0,
+        "omega_first": 30.0, "omega_last": 30.0, "spread": 10.0, "intensity": 1.0, "segmentation": 1.0, "side": 1.0,
         "step_size": 0.1, "step_size_weights": 0.1,
     }  # fmt: skip
     return Hyper(**{name: jnp.float32(value) for name, value in (values | changes).items()})

@@ -7,6 +7,12 @@ from pathlib import Path
 from inr_jax.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+FOLD_FILE = re.compile(r"dataset_flat_subsmpl(\d+)_(train|test)_fold(\d+)\.npz")
+
+
+def fold_file(every: int, part: str, fold: int) -> str:
+    """INteRp-OCT's name of a fold's file. `every`: the spacing of its B-scans in the dense volume; fold: from 1."""
+    return f"dataset_flat_subsmpl{every}_{part}_fold{fold}.npz"
 
 
 def data_path(path: str, own: str) -> Path:

@@ -88,7 +88,13 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, codes: Sequence[Array], factor: Array | None, latent: Array | None, omega: Array
+        self,
+        x: Array,
+        codes: Sequence[Array],
+        factor: Array | None,
+        latent: Array | None,
+        omega: Array,
+        spread: Array,
     ) -> Array:
         fan_in = x.shape[-1] + (0 if latent is None else latent.shape[-1])
         weight = uniform(self.activation.weight_bound(fan_in, self.first, omega))
@@ -102,7 +108,7 @@ class Layer(nn.Module):
             + shift
             for b in range(self.activation.branches)
         )
-        return self.activation.function(pre, omega)
+        return self.activation.function(pre, omega, spread)
 
     def _latent(self, branch: int, latent: Array | None, weight: Callable) -> Array | float:
         """A branch's map of the latent, the same at every point."""
@@ -142,7 +148,7 @@ class Network(nn.Module):
     bfloat16: bool
 
     @nn.compact
-    def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array) -> Values:
+    def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array, spread: Array) -> Values:
         coords, side = inputs[..., : self.dimensions], inputs[..., self.dimensions :]
         latent = modulation.get("vector") if self.vector == "input" else None
         codes = [modulation["vector"]] if "vector" in modulation and latent is None else []
@@ -156,7 +162,9 @@ class Network(nn.Module):
         for i in range(self.depth):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
             layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, name=f"layer_{i}")
-            out = layer(x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i])
+            out = layer(
+                x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread
+            )
             h = out + h if self.residual and i else out
         return read_heads(self, self.heads, self.intensity, h)
 
@@ -221,11 +229,12 @@ def field(
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:
-        return network.init(key, jnp.zeros((1, dimensions + sides)), modulation, omegas(hyper, depth))["params"]
+        places = jnp.zeros((1, dimensions + sides))
+        return network.init(key, places, modulation, omegas(hyper, depth), hyper.spread)["params"]
 
     def apply(params: Params, modulation: Modulation, inputs: Array, hyper: Hyper) -> Values:
         params = add_weights(params, modulation)
-        values = network.apply({"params": params}, inputs, codes_of(modulation), omegas(hyper, depth))
+        values = network.apply({"params": params}, inputs, codes_of(modulation), omegas(hyper, depth), hyper.spread)
         return cast(Values, values)
 
     return init, apply
