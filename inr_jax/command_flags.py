@@ -22,12 +22,13 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "workdir": Flag(flags.DEFINE_string, "folder of the training"),
+    "workdir": Flag(flags.DEFINE_string, "folder of the training", absent="a network for each scan alone"),
     "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
     "overwrite": Flag(flags.DEFINE_boolean, "write into a folder that has other content", False),
+    "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too", True),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
         flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
@@ -79,7 +80,7 @@ def define(names: Iterable[str], defaults: Mapping[str, Any]) -> flags.FlagValue
 
 
 def shown_default(flag: flags.Flag) -> str:
-    return {None: FLAGS[flag.name].absent, False: "off"}.get(flag.value, str(flag.value))
+    return {None: FLAGS[flag.name].absent, False: "off", True: "on"}.get(flag.value, str(flag.value))
 
 
 def reason(error: Exception, values: flags.FlagValues) -> str:

@@ -70,7 +70,13 @@ def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
 
     scoring = scoring_of(values.conventions, values.lpips_weights)
     evaluate(
-        values.workdir, values.output, split=values.split, quick=values.quick, config=values.config, scoring=scoring
+        values.workdir,
+        values.output,
+        split=values.split,
+        compared=values.baselines,
+        quick=values.quick,
+        config=values.config,
+        scoring=scoring,
     )
 
 
@@ -154,7 +160,7 @@ COMMANDS = {
         "score a trained model beside the baselines; write tables, figures, report",
         "--workdir=FOLDER --output=FOLDER [--config.data.KEY=VALUE ...]",
         "inr-jax evaluate --workdir=runs/oct --split=test --output=runs/oct/test",
-        ("workdir", "output", "split", "quick", "conventions", "lpips_weights"),
+        ("workdir", "output", "split", "baselines", "quick", "conventions", "lpips_weights"),
         needs=("workdir", "output"),
         changes=("data", "adapt", "fit"),
     ),

@@ -106,9 +106,15 @@ def _scored(population: Population, i: int) -> np.ndarray:
 
 
 def assess(
-    model: Trained, split: str, *, quick: bool = False, fit: bool = True, scoring: Scoring = PLAIN
+    model: Trained,
+    split: str,
+    *,
+    compared: bool = True,
+    quick: bool = False,
+    fit: bool = True,
+    scoring: Scoring = PLAIN,
 ) -> Evaluation:
-    """Adapts to every scan of a split, and scores it beside all baselines. quick: tune those on fewer scans."""
+    """Adapts to every scan of a split and scores it; compared: beside all baselines; quick: tuned on fewer scans."""
     config = model.config.data
     population = data.load(config, split)
     fit = fit and not model.config.adapt.epochs  # it goes on from learned steps
@@ -116,7 +122,9 @@ def assess(
     answers = {
         name: trained.adapt_population(model, population, fit=fit, shown=f"adapt: {name}") for name, fit in own.items()
     }
-    others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
+    others = {}
+    if compared:
+        others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
     predictions: dict[str, Prediction] = {}
     for name, answer in answers.items():
         predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
@@ -138,6 +146,7 @@ def evaluate(
     output: str | Path,
     *,
     split: str = "test",
+    compared: bool = True,
     quick: bool = False,
     fit: bool = True,
     config: ConfigDict | None = None,
@@ -146,14 +155,14 @@ def evaluate(
     """Scores the best checkpoint of a training on a split; writes tables, volumes, modulations and report.html.
 
     config: the training's, with other settings of `data`, `adapt` or `fit` (another variant of the phantom).
-    scoring: other conventions of intensity scores, further metrics.
+    compared: the baselines are scored, too. scoring: other conventions of intensity scores, further metrics.
     Raises InputError if there is no training in `folder`, or `output` cannot be written.
     """
     output = Path(output)
     model = trained.restore(folder)
     model = model if config is None else replace(model, config=config)
     scan_io.make_folder(output)
-    found = assess(model, split, quick=quick, fit=fit, scoring=scoring)
+    found = assess(model, split, compared=compared, quick=quick, fit=fit, scoring=scoring)
     table = tables.summarise(found.rows)
     write_tables(output, found.rows, found.layers)
     tables.write_csv(tables.summary_rows(table), output / "summary.csv")

@@ -1,10 +1,12 @@
 """The page of `inr-jax evaluate` and `validate`: scores, an example, maps, training."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from inr_jax import figures, layer_report, metrics
 from inr_jax.page import Picture, all_scores, noted, save_pictures, write_report
@@ -135,10 +137,7 @@ def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int
     truth = "truth" if population.truth is not None else "as measured"
     reference = population.intensity if population.truth is None else population.truth
     images = {truth: reference[i, place, ..., 0], f"nearest measured {noun}": population.intensity[i, nearest, ..., 0]}
-    for name in ["linear", *_best_denoiser(found), *own]:
-        intensity = found.predictions[name].intensity
-        if intensity is not None:
-            images[name] = intensity[i, place, ..., 0]
+    images |= {name: shown[i, place, ..., 0] for name, shown in _shown(found, ["linear", *_best_denoiser(found), *own])}
     labels = _example_labels(found, own[0], (i, place))
     figure = figures.bscan_panel(
         images,
@@ -155,6 +154,16 @@ def _volume_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int
         f"Panels of one {noun}: {', '.join([*images, *labels, 'difference'])}.",
         "Outlines are the borders of the labels, one colour per class. In the difference, red is too bright.",
     )
+
+
+def _shown(
+    found: "inr_jax.evaluate.Evaluation", names: list[str]
+) -> Iterator[tuple[str, Float[np.ndarray, "N *grid C"]]]:
+    """The intensities of those methods that there are."""
+    for name in names:
+        intensity = found.predictions[name].intensity if name in found.predictions else None
+        if intensity is not None:
+            yield name, intensity
 
 
 def _is_ct(population: Population) -> bool:
@@ -176,10 +185,7 @@ def _image_example(found: "inr_jax.evaluate.Evaluation", own: list[str], i: int)
     population = found.population
     reference = population.intensity if population.truth is None else population.truth
     images = {"truth": reference[i], "measured": np.where(population.measured[..., None], population.intensity[i], 0.0)}
-    for name in ["nearest", "cubic", *own]:
-        intensity = found.predictions[name].intensity
-        if intensity is not None:
-            images[name] = intensity[i]
+    images |= {name: shown[i] for name, shown in _shown(found, ["nearest", "cubic", *own])}
     labels = _example_labels(found, own[0], (i,))
     figure = figures.image_panel(images, title=population.names[i], labels=labels, classes=population.classes)
     return Picture(
