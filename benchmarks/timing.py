@@ -78,9 +78,13 @@ def setup(*, people: int, quick: bool) -> Bench:
 
 
 def product_shapes(field: Params) -> list[tuple[int, int]]:
-    """(in, out) of the matrices every point is multiplied with: layers, a grid's code to its shifts, heads."""
+    """(in, out) of the matrices every point is multiplied with: layers, a grid's code to its shifts, heads.
+
+    A latent's matrix is multiplied with once for all points.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(field)
-    return [leaf.shape for path, leaf in leaves if leaf.ndim == 2 and "encoding" not in jax.tree_util.keystr(path)]
+    names = [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves if leaf.ndim == 2]
+    return [shape for name, shape in names if "encoding" not in name and "latent" not in name]
 
 
 def forward_flops(shapes: list[tuple[int, int]], points: int) -> float:
@@ -137,8 +141,8 @@ def print_line(cells: tuple[str, ...]) -> None:
     )
 
 
-def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> None:
-    """Prints one table and adds a JSON line for every cell."""
+def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> list[dict[str, Any]]:
+    """Prints one table, adds a JSON line for every cell and returns these rows."""
     about = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "quick": quick,
@@ -152,9 +156,11 @@ def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> Non
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     print_line(HEAD)
+    rows = []
     for cell in cells:
-        row = measure(cell, bench.shapes, repeats=2 if quick else 7)
-        print_line(line(row))
-        workdir.append_line(output, row | about)
+        rows.append(measure(cell, bench.shapes, repeats=2 if quick else 7))
+        print_line(line(rows[-1]))
+        workdir.append_line(output, rows[-1] | about)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"the process's peak memory: {peak:.2f} GB; rows added to {output}")
+    return rows

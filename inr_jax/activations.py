@@ -79,9 +79,22 @@ def sine(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[A
     return sin(omega * pre[0])
 
 
+@jax.custom_jvp
+def gabor(x: Float[Array, "*n"], y: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """cos(x) exp(-y^2). Its rule keeps two factors for the way back, d/dx and d/dy, where autodiff's keeps four."""
+    return cos(x) * jnp.exp(-(y**2))
+
+
+@gabor.defjvp
+def _gabor_jvp(at: Pre, along: Pre) -> tuple[Array, Array]:
+    (x, y), (dx, dy) = at, along
+    value = gabor(x, y)
+    return value, -sin(x) * jnp.exp(-(y**2)) * dx - 2 * y * value * dy
+
+
 def wire(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:
     """cos(omega u) exp(-(spread v)^2): the real Gabor wavelet of WIRE, Saragadam et al., CVPR 2023."""
-    return cos(omega * pre[0]) * jnp.exp(-((spread * pre[1]) ** 2))
+    return gabor(omega * pre[0], spread * pre[1])
 
 
 def finer(pre: Pre, omega: Float[Array, ""], spread: Float[Array, ""]) -> Float[Array, "..."]:

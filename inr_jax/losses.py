@@ -42,12 +42,12 @@ def binary_cross_entropy(
 
     A mean over the classes and the points whose label is known (>= 0). INteRp-OCT, Kepp et al. 2025.
     """
-    t = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    t = labels[..., None] == jnp.arange(logits.shape[-1])
     log_p = jax.nn.log_softmax(logits, -1)
-    p = jnp.exp(log_p)
-    below_1 = p < 1  # log(0) is kept out of the branch that is not taken: its gradient would be NaN
-    log_rest = jnp.where(below_1, jnp.log1p(-jnp.where(below_1, p, 0.0)), LOG_LEAST)
-    each = t * jnp.maximum(log_p, LOG_LEAST) + (1 - t) * jnp.maximum(log_rest, LOG_LEAST)
+    rest = 1 - jnp.exp(log_p)
+    is_left = rest > 0  # log(0) is kept out of the branch that is not taken: its gradient would be NaN
+    log_rest = jnp.where(is_left, jnp.log(jnp.where(is_left, rest, 1.0)), LOG_LEAST)
+    each = jnp.maximum(jnp.where(t, log_p, log_rest), LOG_LEAST)
     return weighted_mean(-each.mean(-1), weights * (labels >= 0))
 
 
@@ -68,16 +68,16 @@ def _gaussian_window(size: int, sigma: float) -> np.ndarray:
     return window / window.sum()
 
 
-def _blur(image: Float[Array, "H W"], window: np.ndarray) -> Float[Array, "H W"]:
-    """Separable convolution, zeros outside."""
+def _band(size: int, window: np.ndarray) -> Float[np.ndarray, "{size} {size}"]:
+    """The matrix that convolves a line of `size` values, zeros outside, with a symmetric window."""
     reach = len(window) // 2
+    return sum(weight * np.eye(size, k=k - reach) for k, weight in enumerate(window))
 
-    def along(line: Float[Array, "n"]) -> Float[Array, "n"]:
-        # not mode="same", which gives a line shorter than the window the window's length
-        return jnp.convolve(line, window.astype(line.dtype), mode="full")[reach : reach + line.shape[0]]
 
-    across = jax.vmap(along)
-    return across(across(image).T).T
+def _blur(image: Float[Array, "H W"], window: np.ndarray) -> Float[Array, "H W"]:
+    """Separable convolution, zeros outside: a product from either side, which a CPU is faster at than convolving."""
+    rows, columns = (jnp.asarray(_band(size, window), image.dtype) for size in image.shape)
+    return jnp.linalg.multi_dot((rows, image, columns), precision="highest")  # variances are small differences
 
 
 def ssim(prediction: Float[Array, "H W"], target: Float[Array, "H W"]) -> Float[Array, ""]:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from inr_jax import adaptation, coordinates, losses, modulations
 from inr_jax.errors import InputError
 from inr_jax.networks import fields, modulated_siren
+from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
 from inr_jax.types import CHANGES, Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
@@ -49,9 +50,12 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
 
 
 def make_bind(
-    apply: Callable[..., Values], *, side_range: str = "centred"
+    apply: Callable[..., Values], *, side_range: str = "centred", block: int = 0
 ) -> Callable[..., Callable[[Coords], Values]]:
-    """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred")."""
+    """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred").
+
+    block: points the network is asked at once, 0: all.
+    """
 
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
@@ -63,7 +67,7 @@ def make_bind(
             value = hyper.side * (value if side_range == "raw" else 2 * value - 1)
             return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
 
-        return at
+        return points.in_blocks(at, block)
 
     return bind
 
@@ -158,7 +162,7 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         return MetaParams(network.init(key, codes, hyper), codes, rule)
 
     learner = Learner(
-        make_bind(network.apply, side_range=options.side),
+        make_bind(network.apply, side_range=options.side, block=options.block),
         start,
         adaptation.GRADIENT_RULE,
         *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),

@@ -14,6 +14,7 @@ from inr_jax import adaptation, coordinates, measurements, modulations, visits
 from inr_jax.adaptation import Fitting
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
+from inr_jax.operators import points
 from inr_jax.types import Batch, Key, MetaParams, Modulation, Params
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
@@ -84,7 +85,7 @@ def make_epochs(
             return measurements.gather(data, i, flat, grid, labelled=options.labels)
 
         return adaptation.fit_epoch(
-            built.learner.inner_loss,
+            built.learner.outer_loss if options.labels else built.learner.inner_loss,
             lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
             params, batch_of, hyper, fitting, visits=count,
             rate=options.rate, decay=options.epoch_decay, key=jax.random.fold_in(order, i),
@@ -148,17 +149,14 @@ def answer(
     built: Model, hyper: Any, field: Params, modulation: Modulation, side: Any, coords: Float[Array, "n k"]
 ) -> tuple[Float[Array, "n C"], UInt8[Array, "n"]]:
     """Intensity and most probable label at points, block by block; label 0 where there is no segmentation."""
-    n = coords.shape[0]
-    padded = jnp.pad(coords, ((0, -n % BLOCK), (0, 0))).reshape(-1, BLOCK, coords.shape[-1])
     at = built.learner.bind(field, modulation, side, hyper)
 
-    def block(points: Array) -> tuple[Array, Array]:
-        values = at(points)
-        logits = values.get("segmentation", jnp.zeros((BLOCK, 1)))
+    def block(coords: Array) -> tuple[Array, Array]:
+        values = at(coords)
+        logits = values.get("segmentation", jnp.zeros((len(coords), 1)))
         return values["intensity"], logits.argmax(-1).astype(jnp.uint8)
 
-    intensity, labels = jax.lax.map(block, padded)
-    return intensity.reshape(-1, intensity.shape[-1])[:n], labels.reshape(-1)[:n]
+    return points.in_blocks(block, BLOCK)(coords)
 
 
 def make_render(config: ConfigDict, built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:

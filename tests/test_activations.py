@@ -84,6 +84,25 @@ def test_every_activation_is_its_published_formula(name):
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_gabor_has_the_derivatives_of_its_formula(order):
+    def summed(function):
+        return lambda x, y: function(x, y).sum()
+
+    def formula(x, y):
+        return jnp.cos(x) * jnp.exp(-(y**2))
+
+    def derivatives(function):
+        first = jax.grad(summed(function), argnums=(0, 1))
+        if order == 1:
+            return first
+        return jax.grad(lambda x, y: sum(part.sum() for part in first(x, y)), argnums=(0, 1))
+
+    x, y = jnp.linspace(-40, 40, 101), jnp.linspace(2, -1, 101)
+    for got, expected in zip(derivatives(activations.gabor)(x, y), derivatives(formula)(x, y), strict=True):
+        np.testing.assert_allclose(got, expected, atol=5e-6)
+
+
 def test_finer_passes_no_gradient_through_its_scale():
     u = 0.07
     got = jax.grad(lambda x: activations.finer((x,), jnp.float32(OMEGA), jnp.float32(SPREAD)))(u)

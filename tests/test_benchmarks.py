@@ -19,7 +19,7 @@ from toy import ROOT
 
 from inr_jax import model
 
-SCRIPTS = ("adapt", "train_step")
+SCRIPTS = {"adapt": 3, "train_step": 3, "interp_oct": 4}  # lines of their tables
 NUMBERS = {
     "steps_per_second", "points_per_second", "flops_per_second", "bare_flops_per_second", "share",
     "temporary_bytes_per_subject", "compile_seconds",
@@ -57,10 +57,11 @@ def timing() -> ModuleType:
 
 
 def test_a_benchmark_prints_one_table_with_a_line_for_every_row_it_adds(run) -> None:
-    _, printed, output = run
-    head, *lines, last = printed.splitlines()
-    for name in ("cell", "steps/s", "M points/s", "GFLOP/s", "bare", "share", "MB/subject", "compile s"):
-        assert name in head
+    name, printed, output = run
+    head, *rest = printed.splitlines()
+    lines, last = rest[: SCRIPTS[name]], rest[SCRIPTS[name]]
+    for column in ("cell", "steps/s", "M points/s", "GFLOP/s", "bare", "share", "MB/subject", "compile s"):
+        assert column in head
     assert [row["cell"] for row in rows(output)] == [re.split(r"\s{2,}", line)[0] for line in lines]
     for line, row in zip(lines, rows(output), strict=True):
         assert f" {row['steps_per_second']:.3g}" in line
@@ -71,10 +72,10 @@ def test_a_benchmark_prints_one_table_with_a_line_for_every_row_it_adds(run) -> 
 
 
 def test_a_benchmark_adds_to_what_earlier_runs_left(run) -> None:
-    _, _, output = run
+    name, _, output = run
     assert output.read_text().startswith(EARLIER)
     assert output.read_text().endswith("}\n")
-    assert len(rows(output)) == 3
+    assert len(rows(output)) == SCRIPTS[name]
     assert list(output.parent.iterdir()) == [output]
 
 
@@ -106,6 +107,8 @@ def documented(row: dict[str, Any]) -> tuple[float, float]:
         "5 learned steps": (POINTS, 3 * forward * POINTS),
         "fit": (POINTS, forward * fitted / 20),
         "render": (math.prod(GRID), forward * math.prod(GRID)),
+        "training step": (math.prod(GRID[1:]), 3 * forward * math.prod(GRID[1:])),
+        "test-time step": (math.prod(GRID[1:]), 2 * forward * math.prod(GRID[1:])),
     }
     return next(numbers for kind, numbers in kinds.items() if row["cell"].startswith(kind))
 

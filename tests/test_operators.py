@@ -45,3 +45,19 @@ def test_every_operator_is_linear_and_passes_the_adjoint_test(name):
 def test_points_measure_the_field_where_they_are():
     field = field_of(jnp.ones(12))
     np.testing.assert_array_equal(points.measure(field, PLACES)["intensity"], field(PLACES)["intensity"])
+
+
+@pytest.mark.parametrize("size", [0, 4, 5, 64])
+def test_a_field_asked_in_blocks_answers_and_learns_as_one_that_is_asked_at_once(size):
+    """20 points [4, 5]: blocks that fit, that do not, and one that is larger than all of them."""
+    places = jnp.float32(np.random.default_rng(2).uniform(-1, 1, (4, 5, 3)))
+
+    def loss(weights, ask):
+        return (ask(field_of(weights))(places)["intensity"] ** 2).sum()
+
+    weights = jax.random.normal(jax.random.key(2), (12,))
+    whole, parts = field_of(weights)(places), points.in_blocks(field_of(weights), size)(places)
+    np.testing.assert_allclose(parts["intensity"], whole["intensity"], rtol=1e-5, atol=1e-6)
+    wanted = jax.grad(loss)(weights, lambda field: field)
+    got = jax.grad(loss)(weights, lambda field: points.in_blocks(field, size))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,6 @@
 """Intensities and labels at points: OCT with its layers, photographs with their vessels, volumes.
 
-inner = w_intensity L_intensity                             a new scan's labels are unknown: -1
+inner = w_intensity L_intensity                             a new scan's labels are unknown
 outer = w_intensity L_intensity + w_segmentation L_labels   labels wherever the population has them
 """
 
@@ -17,18 +17,20 @@ from inr_jax.types import Batch, Coords, Hyper, Values
 Terms = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
 
 
-def loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper, *, intensity: str, segmentation: str) -> Terms:
+def loss(
+    field: Callable[[Coords], Values], batch: Batch, hyper: Hyper, *, intensity: str, segmentation: str | None
+) -> Terms:
     """The weighted sum of both terms over the batch's points, and each of them (PSNR in dB with peak 1).
 
-    intensity, segmentation: keys of losses.INTENSITY and losses.SEGMENTATION. SSIM wants a batch that is a patch.
-    Batches whose labels are -1 have no segmentation term: its value is 0.
+    intensity, segmentation: keys of losses.INTENSITY and losses.SEGMENTATION; None: the first term alone. SSIM wants
+    a batch that is a patch. Points whose labels are -1 have no segmentation term: its value is 0.
     """
     values = points.measure(field, batch.coords)
     mse = losses.mse(values["intensity"], batch.intensity, batch.valid)
     misfit = losses.INTENSITY[intensity](values["intensity"], batch.intensity, batch.valid)
     total = hyper.intensity * misfit
     metrics = {"mse": mse, "psnr": -10 * jnp.log10(mse)}
-    if "segmentation" in values:
+    if segmentation is not None and "segmentation" in values:
         entropy = losses.SEGMENTATION[segmentation](values["segmentation"], batch.labels, batch.valid)
         total += hyper.segmentation * entropy
         metrics |= {segmentation: entropy}
@@ -36,9 +38,9 @@ def loss(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper, *, inten
 
 
 def make_losses(*, intensity: str, segmentation: str) -> tuple[Callable[..., Terms], Callable[..., Terms]]:
-    """(inner, outer) of (field, batch, hyper). Context batches are drawn with labels -1, so both are the same sum."""
-    both = partial(loss, intensity=intensity, segmentation=segmentation)
-    return both, both
+    """(inner, outer) of (field, batch, hyper). A context has no labels: the inner loss asks for no segmentation."""
+    outer = partial(loss, intensity=intensity)
+    return partial(outer, segmentation=None), partial(outer, segmentation=segmentation)
 
 
 inner_loss, outer_loss = make_losses(intensity="mse", segmentation="cross_entropy")

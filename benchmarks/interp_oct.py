@@ -1,0 +1,131 @@
+"""Speed of the steps of configs/interp_oct_general.py, a whole B-scan of 230 x 496 each, with random weights.
+
+training step   the loss (MSE, SSIM, binary cross-entropy, the code's mean square), its gradient for all weights and
+                the table of codes, Adam: 3 F points                                (forward 1, backward 2)
+test-time step  the same without labels, for the code of one eye, the field frozen: 2 F points      (backward 1)
+F = 2 sum(in x out) per point of the matrices a point is multiplied with, nothing counted that is recomputed (products
+of the loss neither). Every cell is timed in blocks of `model.block` points and plain, all points at once. `bare` is
+the rate of bare products of the same shapes on one block (or on all points), timed in turn with the cell. Data are
+noise: 2 eyes of 31 B-scans, 16 of them fitted, 13 classes, an SLO of 384 x 496. The last lines extrapolate the
+fastest to whole trainings: 80 eyes x 16 B-scans an epoch, 1500 epochs at most; 200 epochs x 16 B-scans a test-time fit.
+The reference, in PyTorch on 2 cores, was measured at 5.1 to 5.6 s a training step on another day and other load.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+from ml_collections import ConfigDict
+
+from configs import interp_oct_general
+from inr_jax import coordinates, measurements, model, recipe, render
+from inr_jax.model import Signal
+from inr_jax.preprocessing import image_frame
+from inr_jax.types import Population
+
+REFERENCE = (5.1, 5.6)  # seconds of its training step
+EPOCH, EPOCHS, FIT = 80 * 16, 1500, 200 * 16  # steps, epochs, steps
+
+
+def main() -> None:
+    options = timing.arguments("interp_oct", __doc__)
+    config = interp_oct_general.get_config()
+    grid = (31, 230, 496)
+    if options.quick:
+        grid = (5, 32, 24)
+        config.model.update(width=16, depth=2, block=100)
+    benches = {"blocks": setup(config, grid)}
+    plain = config.copy_and_resolve_references()
+    plain.model.block = 0
+    benches["plain"] = setup(plain, grid)
+    cells = [make(bench, name) for make in (training, test_time) for name, bench in benches.items()]
+    rows = timing.report(benches["blocks"], cells, options.output, quick=options.quick)
+    for line in extrapolated({row["cell"]: 1 / row["steps_per_second"] for row in rows}):
+        print(line)
+
+
+def eyes(grid: tuple[int, ...], classes: int) -> Population:
+    """Two eyes of noise in mm of a Spectralis volume, every second B-scan fitted, an SLO that covers them."""
+    random = np.random.default_rng(0)
+    spacing = np.array([0.12, 0.0039, 0.0116])
+    slo = (384, grid[2])
+    affine = [[slo[0] / (grid[0] * spacing[0]), 0, 0.5 * slo[0]], [0, slo[1] / (grid[2] * spacing[2]), 0.5 * slo[1]]]
+    names = ("noise-1", "noise-2")
+    return Population(
+        names=names, people=names, intensity=random.random((2, *grid, 1), np.float32), valid=np.ones((2, *grid), bool),
+        labels=random.integers(0, classes, (2, *grid)), spacing=np.stack([spacing] * 2), offset=np.zeros((2, 3)),
+        measured=np.broadcast_to((np.arange(grid[0]) % 2 == 0)[:, None, None], grid), truth=None, truth_labels=None,
+        slo=random.random((2, *slo), np.float32), slo_affine=np.float32([affine] * 2),
+        frames=(image_frame(False),) * 2, classes=tuple(map(str, range(classes))), note="",
+    )  # fmt: skip
+
+
+def setup(config: ConfigDict, grid: tuple[int, ...]) -> timing.Bench:
+    """The config's model with random weights, and the two eyes on the device."""
+    scans = eyes(grid, len(config.data.interp_oct.classes))
+    built = model.build(config, Signal.of(scans))
+    half = coordinates.half_extent(grid, scans.spacing)
+    field = jax.eval_shape(built.init, jax.random.key(0), model.hyper_of(config.hyper)).field
+    return timing.Bench(
+        config,
+        built,
+        measurements.to_device(scans, half, config.model.extent.to_dict()),
+        measurements.pools(scans.measured),
+        grid,
+        timing.product_shapes(field),
+    )
+
+
+def training(bench: timing.Bench, name: str) -> timing.Cell:
+    """Two steps of the auto-decoder in one dispatch."""
+    stage, steps = recipe.stages(bench.config)[0], 2
+    state = recipe.initial_state(bench.config, bench.built, len(bench.data.scale))
+    run = recipe.make_run(bench.config, stage, bench.built, bench.pools, bench.grid)
+    arguments = (jax.device_put(state), bench.data, stage.hyper, jnp.int32(steps))
+    return cell(bench, f"training step, {name}", run, arguments, steps=steps, passes=3)
+
+
+def test_time(bench: timing.Bench, name: str) -> timing.Cell:
+    """One epoch over the first fitted B-scans of the first eye."""
+    config = bench.config.copy_and_resolve_references()
+    config.adapt.epochs = 1
+    steps, points = 2, bench.grid[1] * bench.grid[2]
+    run = jax.jit(render.make_adapt(config, bench.built, bench.grid, bench.pools.context[: steps * points]))
+    params = bench.built.init(jax.random.key(0), model.hyper_of(config.hyper))
+    arguments = (params, bench.data, jnp.int32(0))
+    return cell(bench, f"test-time step, {name}", run, arguments, steps=steps, passes=2)
+
+
+def cell(bench: timing.Bench, name: str, run: Any, arguments: tuple, *, steps: int, passes: int) -> timing.Cell:
+    """Steps of one B-scan each; a pass is a forward product or either half of a backward one."""
+    points = bench.grid[1] * bench.grid[2]
+    return timing.Cell(
+        name=name,
+        run=run,
+        arguments=arguments,
+        steps=steps,
+        points=steps * points,
+        flops=passes * timing.forward_flops(bench.shapes, steps * points),
+        rows=min(bench.config.model.block or points, points),
+        subjects=1,
+    )
+
+
+def extrapolated(seconds: dict[str, float]) -> Iterator[str]:
+    """What the seconds of a step come to, by the name of its cell."""
+    for name in ("training step", "test-time step"):
+        blocks, plain = seconds[f"{name}, blocks"], seconds[f"{name}, plain"]
+        yield f"{name}: {blocks:.3g} s, plain {plain:.3g} s ({plain / blocks:.2f} times as long)"
+    train, fit = seconds["training step, blocks"], seconds["test-time step, blocks"]
+    low, high = (reference / train for reference in REFERENCE)
+    yield f"the reference's training step, {REFERENCE[0]} to {REFERENCE[1]} s: {low:.2g} to {high:.2g} times as long"
+    yield f"an epoch of {EPOCH} steps: {EPOCH * train / 60:.3g} min"
+    yield f"{EPOCHS} epochs: {EPOCHS * EPOCH * train / 86_400:.3g} days"
+    yield f"a test-time fit of {FIT} steps: {FIT * fit / 60:.3g} min"
+
+
+if __name__ == "__main__":
+    main()
