@@ -164,13 +164,13 @@ def _run_stage(
     """The steps of a stage that are left, in dispatches that end wherever something is due."""
     run = recipe.make_run(config, stage, built, pools, validate.grid)
     options = config.train
+    length = visits.epoch_length(config, stage.name, pools, validate.grid, device_data.scale.shape[0])
     bar = progress.bar(
-        total=stage.end - stage.first,
+        total=min(stage.end - stage.first, options.stop.epochs * length or stage.end),
         initial=int(state.step) - stage.first,
         desc=f"train: {stage.name}",
         unit="step",
     )
-    length = visits.epoch_length(config, stage.name, pools, validate.grid, device_data.scale.shape[0])
     by_epoch = bool(options.stop.epochs or options.stop.patience)
     course = _course(folder, int(state.step)) if by_epoch else Course()
     with bar:
