@@ -80,8 +80,17 @@ def image_population(count: int = 3, size: int = 32, every: int = 2, seed: int =
     )
 
 
-def write_folds(folder: Path, *, people: tuple[int, int] = (5, 2), shape: tuple[int, int, int] = (7, 16, 12)) -> Path:
-    """Fold 1 in the reference's .npz contract: training and test people with both eyes, labels and SLO."""
+def write_folds(
+    folder: Path,
+    *,
+    people: tuple[int, int] = (5, 2),
+    shape: tuple[int, int, int] = (7, 16, 12),
+    without: tuple[str, ...] = (),
+) -> Path:
+    """Fold 1 in the reference's .npz contract: training and test people with both eyes, labels and SLO.
+
+    without: arrays that are left out, seg_vols or slo_imgs.
+    """
     first = 0
     for part, count in zip(("train", "test"), people, strict=True):
         scans = layered_population(people=count, eyes=2, shape=shape, seed=first)
@@ -89,9 +98,10 @@ def write_folds(folder: Path, *, people: tuple[int, int] = (5, 2), shape: tuple[
         first += count
         volumes, labels = scans.intensity[..., 0].transpose(0, 2, 3, 1), scans.labels.transpose(0, 2, 3, 1)
         for every, step in ((16, 1), (32, 2)):
-            np.savez(
-                folder / f"dataset_flat_subsmpl{every}_{part}_fold1.npz", oct_vols=volumes[..., ::step],
-                seg_vols=labels[..., ::step], slo_imgs=volumes.mean(1)[..., ::step], subject_names=np.array(names),
-                spacing_oct=np.array([0.004, 0.06, 0.12 * step]),
+            arrays = dict(
+                oct_vols=volumes[..., ::step], seg_vols=labels[..., ::step], slo_imgs=volumes.mean(1)[..., ::step],
+                subject_names=np.array(names), spacing_oct=np.array([0.004, 0.06, 0.12 * step]),
             )  # fmt: skip
+            kept = {name: array for name, array in arrays.items() if name not in without}
+            np.savez(folder / f"dataset_flat_subsmpl{every}_{part}_fold1.npz", **kept)
     return folder

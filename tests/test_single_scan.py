@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from synthetic import layered_population
+from synthetic import layered_population, write_folds
 from toy import ROOT, hyper, read_config
 
 from inr_jax import (
     adaptation,
     checkpoint,
     coordinates,
+    evaluate,
     measurements,
     modulations,
     recipe,
@@ -281,3 +282,21 @@ def test_the_first_epoch_begins_with_the_network_as_it_is(scans):
     pools = measurements.pools(scans.measured)
     begun = render.make_epochs(config, model.built, SHAPE, pools, pools.context).begin(jnp.int32(0))
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(begun.modulation))
+
+
+@pytest.mark.parametrize("without", [("seg_vols",), ("slo_imgs",), ("seg_vols", "slo_imgs")])
+def test_folds_without_labels_or_slo_are_evaluated_and_what_cannot_be_scored_is_said(without, tmp_path, capsys):
+    config = tiny()
+    config.data.path = str(write_folds(tmp_path, people=(3, 1), without=without))
+    config.data.interp_oct.update(classes=("background", "inner", "middle", "outer"), validation_people=0.3)
+    config.adapt.epochs = 2
+    folder = train(config, tmp_path / "w")
+    found = evaluate.evaluate(folder, tmp_path / "out", compared=False)
+    out = capsys.readouterr().out
+    assert ("no labels in these scans" in out) == ("seg_vols" in without)
+    assert (tmp_path / "out" / "layers.csv").exists() == ("seg_vols" not in without)
+    assert (tmp_path / "out" / "p3_OD" / "segmentation.nii.gz").exists() == ("seg_vols" not in without)
+    assert all(np.isnan(row["dice"]) == ("seg_vols" in without) for row in found.rows if "alone" not in row["method"])
+    assert all(np.isfinite(row["psnr"]) for row in found.rows)
+    assert trained.restore(folder).signal.slo == ("slo_imgs" not in without)
+    assert set(found.predictions) == {"inr_jax, 2 epochs", "inr_jax, 2 epochs, field alone"}  # compared: not

@@ -378,6 +378,9 @@ def test_every_config_trains_through_its_own_loader(path, tmp_path):
     if config.data.name == "interp_oct":
         config.data.path = str(write_folds(tmp_path))
     folder = train(config, tmp_path / path.stem)
+    if not config.train.stages:  # one network for each scan: nothing is learned here
+        assert checkpoint.latest(folder) == 0
+        return
     steps = [r["step"] for r in records(folder) if "validation_psnr" not in r]
     assert steps == list(range(2, 4 * len(config.train.stages) + 1, 2))
     assert all(np.isfinite(r["loss"]) for r in records(folder) if "loss" in r)
