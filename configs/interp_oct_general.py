@@ -10,6 +10,7 @@ def get_config():
     config = default.get_config()
     config.data.name = "interp_oct"
     config.data.interp_oct.mirror_left = False  # the reference takes every eye as it is
+    config.data.interp_oct.validation_people = 0.0  # nor keeps anyone apart
     config.model.width = 128
     config.model.depth = 6
     config.model.activation = "wire"

@@ -45,7 +45,8 @@ def one_fold(output: Path, fold: int, seeds: list[int], quick: bool) -> None:
     for name, small in SMALL.items():
         for seed in seeds:
             place = output / f"{name}-fold{fold}-seed{seed}"
-            data = (f"data.path={output / 'folds'}", f"data.interp_oct.fold={fold}", f"train.seed={seed}")
+            own = "data.interp_oct.validation_people=0.2"  # whom the baselines are tuned on
+            data = (own, f"data.path={output / 'folds'}", f"data.interp_oct.fold={fold}", f"train.seed={seed}")
             keys = (*small, *(QUICK[name] if quick else ()), *data)
             run("train", f"--config=configs/interp_oct_{name}.py", f"--workdir={place}", keys=keys)
             first = seed == seeds[0]

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import synthetic
 from ml_collections import ConfigDict
 from toy import ROOT, hyper, read_config
 
@@ -229,3 +230,12 @@ def test_a_folder_without_folds_is_one_line(tmp_path: Path) -> None:
 def test_a_missing_fold_names_its_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"subsmpl16_train_fold4\.npz: no such file"):
         load(config_of(write_folds(tmp_path), fold=4), "train")
+
+
+def test_with_no_share_kept_apart_all_training_people_are_learned_from_and_validated_on(tmp_path):
+    config = data()
+    config.name, config.path = "interp_oct", str(synthetic.write_folds(tmp_path))
+    config.interp_oct.update(classes=("background", "inner", "middle", "outer"), validation_people=0.0)
+    train, validation, test = (load(config, split) for split in ("train", "validation", "test"))
+    assert set(train.people) == set(validation.people) == {f"p{i}" for i in range(5)}
+    assert not set(test.people) & set(train.people)

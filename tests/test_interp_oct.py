@@ -20,7 +20,7 @@ from inr_jax.train import train
 from inr_jax.types import Batch, MetaParams
 
 STOP = ConfigDict(dict(epochs=0, patience=2, min_delta=0.1, first_epoch=3))
-EPOCHS, EYES, FITTED = 3, 8, 4  # 4 of 5 training people, 2 eyes each; 4 of 7 B-scans
+EPOCHS, EYES, FITTED = 3, 10, 4  # 5 training people, 2 eyes each; 4 of 7 B-scans
 
 
 def tiny(folder, **stop):

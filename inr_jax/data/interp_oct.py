@@ -41,9 +41,7 @@ def load(config: ConfigDict, split: str) -> Population:
         every = _spacings(path, manifest)
         parts = {part: _scored(path, part, every, oct_config) for part in ("train", "test")}
         _no_one_twice(parts["train"], parts["test"], path)
-        known = sorted({scan.person for scan in parts["train"]})
-        learned = by_shares(known, (1.0 - share, share), "data.interp_oct.validation_people")
-        scans = parts["test"] if split == "test" else _of(parts["train"], set(learned[number]))
+        scans = parts["test"] if split == "test" else _learned(parts["train"], share, number)
     else:
         scans = _subjects(_read(path, oct_config), oct_config)
         shares = (1.0 - 2.0 * share, share, share)
@@ -64,6 +62,15 @@ def load(config: ConfigDict, split: str) -> Population:
 def _read(path: Path, config: ConfigDict) -> list[Scan]:
     scans = read_npz_scans(path, slo_axes=config.slo_axes if config.slo else None)
     return scans if config.use_valid else [replace(scan, valid=None) for scan in scans]
+
+
+def _learned(scans: list[Scan], share: float, number: int) -> list[Scan]:
+    """Those that are learned from (number 0) or validated on (1); with a share of 0 everyone is both."""
+    if share == 0:
+        return scans
+    known = sorted({scan.person for scan in scans})
+    people = by_shares(known, (1.0 - share, share), "data.interp_oct.validation_people")
+    return _of(scans, set(people[number]))
 
 
 def _of(scans: list[Scan], people: set[str]) -> list[Scan]:
