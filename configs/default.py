@@ -25,7 +25,7 @@ def data() -> ConfigDict:
                 slo_axes="auto",  # auto | WD | DW: needed where W == D
                 normalise_by="fitted",  # B-scans whose range becomes [0, 1]: fitted | all | none (values as they are)
                 use_valid=True,  # False: what was not measured counts as any other voxel
-                validation_people=0.2,  # share of the training people; 0.0, of folds: all are learned from and validated on
+                validation_people=0.2,  # share of the training people; 0.0 (of folds): all are both
                 subject_pattern=r"(?P<person>.+?)(?:[_-](?P<eye>OD|OS|R|L))?",  # of the names; eye is optional
                 mirror_left=True,  # left eyes (by the name) to right
                 classes=("background", *(f"layer {i}" for i in range(1, 13))),  # names of the labels 0, 1, ...
