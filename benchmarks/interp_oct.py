@@ -3,11 +3,12 @@
 training step   the loss (MSE, SSIM, binary cross-entropy, the code's mean square), its gradient for all weights and
                 the table of codes, Adam: 3 F points                                (forward 1, backward 2)
 test-time step  the same without labels, for the code of one eye, the field frozen: 2 F points      (backward 1)
-F = 2 sum(in x out) per point of the matrices a point is multiplied with, nothing counted that is recomputed (products
-of the loss neither). Every cell is timed in blocks of `model.block` points and plain, all points at once. `bare` is
-the rate of bare products of the same shapes on one block (or on all points), timed in turn with the cell. Data are
-noise: 2 eyes of 31 B-scans, 16 of them fitted, 13 classes, an SLO of 384 x 496. The last lines extrapolate the
-fastest to whole trainings: 80 eyes x 16 B-scans an epoch, 1500 epochs at most; 200 epochs x 16 B-scans a test-time fit.
+F = 2 sum(in x out) per point of the matrices a point is multiplied with; products of the loss (its blur) are not
+counted. Each step is taken in blocks of `model.block` points and plain, all points at once; below the table both are
+timed in turn. `bare` is the rate of bare products of the same shapes on one block (or on all points), timed in turn
+with the cell. Data are noise: 2 eyes of 31 B-scans, 16 of them fitted, 13 classes, an SLO of 384 x 496. The last lines
+extrapolate blocks to an epoch (80 eyes x 16 B-scans), a training (1500 epochs at most) and a test-time fit (200 epochs
+x 16 B-scans).
 The reference, in PyTorch on 2 cores, was measured at 5.1 to 5.6 s a training step on another day and other load.
 """
 
@@ -18,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from configs import interp_oct_general
-from inr_jax import coordinates, measurements, model, recipe, render
+from inr_jax import coordinates, doctor, measurements, model, recipe, render
 from inr_jax.model import Signal
 from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
@@ -42,8 +44,10 @@ def main() -> None:
     plain.model.block = 0
     benches["plain"] = setup(plain, grid)
     cells = [make(bench, name) for make in (training, test_time) for name, bench in benches.items()]
-    rows = timing.report(benches["blocks"], cells, options.output, quick=options.quick)
-    for line in extrapolated({row["cell"]: 1 / row["steps_per_second"] for row in rows}):
+    timing.report(benches["blocks"], cells, options.output, quick=options.quick)
+    repeats = 2 if options.quick else 7
+    train, fit = (in_turn(*pair, repeats=repeats) for pair in (cells[:2], cells[2:]))
+    for line in extrapolated(train, fit):
         print(line)
 
 
@@ -114,17 +118,25 @@ def cell(bench: timing.Bench, name: str, run: Any, arguments: tuple, *, steps: i
     )
 
 
-def extrapolated(seconds: dict[str, float]) -> Iterator[str]:
-    """What the seconds of a step come to, by the name of its cell."""
-    for name in ("training step", "test-time step"):
-        blocks, plain = seconds[f"{name}, blocks"], seconds[f"{name}, plain"]
-        yield f"{name}: {blocks:.3g} s, plain {plain:.3g} s ({plain / blocks:.2f} times as long)"
-    train, fit = seconds["training step, blocks"], seconds["test-time step, blocks"]
-    low, high = (reference / train for reference in REFERENCE)
+def in_turn(blocks: timing.Cell, plain: timing.Cell, *, repeats: int) -> Float[np.ndarray, "2 repeats"]:
+    """Seconds per step of both, one after the other each time, so that other jobs slow both alike."""
+    return np.array(
+        [[doctor.seconds(c.run, *c.arguments, repeats=1)[0] / c.steps for c in (blocks, plain)] for _ in range(repeats)]
+    ).T
+
+
+def extrapolated(train: Float[np.ndarray, "2 repeats"], fit: Float[np.ndarray, "2 repeats"]) -> Iterator[str]:
+    """What the medians of the seconds per step (of blocks, plain) come to."""
+    for name, took in (("training step", train), ("test-time step", fit)):
+        blocks, plain = np.median(took, 1)
+        ratio = np.median(took[1] / took[0])
+        yield f"{name}: {blocks:.3g} s (least {took[0].min():.3g}), plain {plain:.3g} s ({ratio:.2f} times as long)"
+    step, at_test_time = np.median(train[0]), np.median(fit[0])
+    low, high = (reference / step for reference in REFERENCE)
     yield f"the reference's training step, {REFERENCE[0]} to {REFERENCE[1]} s: {low:.2g} to {high:.2g} times as long"
-    yield f"an epoch of {EPOCH} steps: {EPOCH * train / 60:.3g} min"
-    yield f"{EPOCHS} epochs: {EPOCHS * EPOCH * train / 86_400:.3g} days"
-    yield f"a test-time fit of {FIT} steps: {FIT * fit / 60:.3g} min"
+    yield f"an epoch of {EPOCH} steps: {EPOCH * step / 60:.3g} min"
+    yield f"{EPOCHS} epochs: {EPOCHS * EPOCH * step / 86_400:.3g} days"
+    yield f"a test-time fit of {FIT} steps: {FIT * at_test_time / 60:.3g} min"
 
 
 if __name__ == "__main__":

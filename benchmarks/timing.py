@@ -141,8 +141,8 @@ def print_line(cells: tuple[str, ...]) -> None:
     )
 
 
-def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> list[dict[str, Any]]:
-    """Prints one table, adds a JSON line for every cell and returns these rows."""
+def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> None:
+    """Prints one table and adds a JSON line for every cell."""
     about = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "quick": quick,
@@ -156,11 +156,9 @@ def report(bench: Bench, cells: list[Cell], output: Path, *, quick: bool) -> lis
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     print_line(HEAD)
-    rows = []
     for cell in cells:
-        rows.append(measure(cell, bench.shapes, repeats=2 if quick else 7))
-        print_line(line(rows[-1]))
-        workdir.append_line(output, rows[-1] | about)
+        row = measure(cell, bench.shapes, repeats=2 if quick else 7)
+        print_line(line(row))
+        workdir.append_line(output, row | about)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"the process's peak memory: {peak:.2f} GB; rows added to {output}")
-    return rows

@@ -18,7 +18,7 @@ def get_config():
     config.model.inputs_everywhere = True
     config.model.intensity = "sigmoid"
     config.model.side = "raw"
-    config.model.block = 2048  # of a B-scan's 114,080 points: what a CPU's caches hold
+    config.model.block = 4096  # of a B-scan's 114,080 points: what a CPU's caches hold
     config.model.extent.of = "volume"
     config.model.extent.divide_first = 10.0
     config.model.modulation.parts = ("vector",)
