@@ -1,5 +1,6 @@
 """Adapting scan after scan, or several at once: by learned steps or by epochs; compiled first, with progress."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -15,12 +16,14 @@ from inr_jax import epochs, progress, render
 from inr_jax.adaptation import Fitting
 from inr_jax.epochs import Course
 from inr_jax.errors import InputError
+from inr_jax.kept_fits import KeptFits
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import OVER
 from inr_jax.types import MetaParams, Modulation
 
 Subjects = Int[Array, "b"]
+log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -34,6 +37,7 @@ class Job(NamedTuple):
     pools: Pools
     context: Int[np.ndarray, "c"]  # the measured voxels that may move the modulation
     names: tuple[str, ...]  # of the scans
+    kept: KeptFits | None  # where fits by epochs are kept; None: nowhere
 
 
 def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[tuple[Modulation, float]]:
@@ -42,18 +46,42 @@ def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[tuple
     `adapt.together` scans are one dispatch, whose seconds they share. shown: what a progress bar is called; None: no
     bar. Raises InputError for a fit that never has a finite loss.
     """
-    count, together = len(job.names), min(job.config.adapt.together, len(job.names))
-    chunks = [np.minimum(np.arange(first, first + together), count - 1) for first in range(0, count, together)]
+    done = _read_kept(job) if job.config.adapt.epochs else {}
+    left = [i for i in range(len(job.names)) if i not in done]
+    found = _adapt(job, left, steps, shown) if left else iter(())
+    for i in range(len(job.names)):
+        yield done[i] if i in done else next(found)
+
+
+def _adapt(job: Job, left: list[int], steps: int | None, shown: str | None) -> Iterator[tuple[Modulation, float]]:
+    """The same for some of the scans."""
+    together = min(job.config.adapt.together, len(left))
+    places = [np.minimum(np.arange(first, first + together), len(left) - 1) for first in range(0, len(left), together)]
+    chunks = [np.asarray(left)[place] for place in places]
     take = _by_epochs if job.config.adapt.epochs else _by_steps
     with progress.bar(desc=shown, disable=shown is None) as bar:
         run = take(job, jnp.asarray(chunks[0]), bar, len(chunks), steps)
         for chunk in chunks:
             began = time.perf_counter()
             found = jax.block_until_ready(run(jnp.asarray(chunk)))
-            scans = len(set(chunk.tolist()))  # the last chunk is filled up with its last scan
-            seconds = (time.perf_counter() - began) / scans
-            for i in range(scans):
-                yield jax.tree.map(lambda leaf, i=i: leaf[i], found), seconds
+            scans = list(dict.fromkeys(chunk.tolist()))  # the last chunk is filled up with its last scan
+            seconds = (time.perf_counter() - began) / len(scans)
+            for place, i in enumerate(scans):
+                modulation = jax.tree.map(lambda leaf, place=place: leaf[place], found)
+                if job.kept is not None and job.config.adapt.epochs:
+                    job.kept.write(job.names[i], modulation, seconds)
+                yield modulation, seconds
+
+
+def _read_kept(job: Job) -> dict[int, tuple[Modulation, float]]:
+    """What was fitted before this run was begun anew."""
+    if job.kept is None:
+        return {}
+    like = job.built.learner.start(job.built.codes)
+    found = {i: kept for i, name in enumerate(job.names) if (kept := job.kept.read(name, like)) is not None}
+    if found:
+        log.info("%d of %d scans were fitted before; going on with the others", len(found), len(job.names))
+    return found
 
 
 def _each(job: Job) -> Callable[[Callable, Any], Any]:

@@ -1,6 +1,7 @@
 """`inr-jax evaluate`: a trained model's answers on people it never saw, beside what a user would do without it."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
 
 Row = dict[str, Any]
+FITS = ".fits"  # where fits of minutes and hours are kept until the evaluation is written
 
 
 class Scoring(NamedTuple):
@@ -113,6 +115,7 @@ def assess(
     quick: bool = False,
     fit: bool = True,
     scoring: Scoring = PLAIN,
+    keep: Path | None = None,
 ) -> Evaluation:
     """Adapts to every scan of a split and scores it; compared: beside all baselines; quick: tuned on fewer scans."""
     config = model.config.data
@@ -120,7 +123,8 @@ def assess(
     fit = fit and not model.config.adapt.epochs  # it goes on from learned steps
     own = {trained.own_name(model.config): False} | ({"inr_jax, fit": True} if fit else {})
     answers = {
-        name: trained.adapt_population(model, population, fit=fit, shown=f"adapt: {name}") for name, fit in own.items()
+        name: trained.adapt_population(model, population, fit=fit, shown=f"adapt: {name}", keep=keep)
+        for name, fit in own.items()
     }
     others = {}
     if compared:
@@ -156,14 +160,39 @@ def evaluate(
 
     config: the training's, with other settings of `data`, `adapt` or `fit` (another variant of the phantom).
     compared: the baselines are scored, too. scoring: other conventions of intensity scores, further metrics.
+    An evaluation that was stopped in its fits by epochs goes on with the scans that are left.
     Raises InputError if there is no training in `folder`, or `output` cannot be written.
     """
     output = Path(output)
     model = trained.restore(folder)
     model = model if config is None else replace(model, config=config)
     scan_io.make_folder(output)
-    found = assess(model, split, compared=compared, quick=quick, fit=fit, scoring=scoring)
+    found = assess(
+        model, split, compared=compared, quick=quick, fit=fit, scoring=scoring, keep=output / FITS
+    )  # fmt: skip
     table = tables.summarise(found.rows)
+    _write_results(output, model, found, table)
+    name, people = model.config.data.name, len(set(found.population.people))
+    report.evaluation_report(
+        output / "report.html", model, found, table,
+        title=f"{name}: {split} scans",
+        lead=f"{len(found.population.names)} scans of {people} people ({split} split), each adapted to its measured"
+        " places and scored beside what can be done without a model.",
+        source=f"{name}, {split} split",
+        log=Path(folder) / workdir.LOG,
+    )  # fmt: skip
+    shutil.rmtree(output / FITS, ignore_errors=True)  # all it was for is written
+    note = f" ({found.population.note})" if found.population.note else ""
+    print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
+    print(tables.print_table(table, found.undefined))
+    if scoring.conventions != PLAIN.conventions:
+        print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
+    print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
+    return found
+
+
+def _write_results(output: Path, model: Trained, found: Evaluation, table: tables.Table) -> None:
+    """Tables and modulations of all scans, and in a folder for each its tables and volumes."""
     write_tables(output, found.rows, found.layers)
     tables.write_csv(tables.summary_rows(table), output / "summary.csv")
     workdir.write_json(output / "summary.json", json.loads(tables.to_json(table)))
@@ -175,22 +204,6 @@ def evaluate(
         scan_io.make_folder(own)
         write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
         write_scan(own, found.population, found.answers[first], model.classes, i)
-    name, people = model.config.data.name, len(set(found.population.people))
-    report.evaluation_report(
-        output / "report.html", model, found, table,
-        title=f"{name}: {split} scans",
-        lead=f"{len(found.population.names)} scans of {people} people ({split} split), each adapted to its measured"
-        " places and scored beside what can be done without a model.",
-        source=f"{name}, {split} split",
-        log=Path(folder) / workdir.LOG,
-    )  # fmt: skip
-    note = f" ({found.population.note})" if found.population.note else ""
-    print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
-    print(tables.print_table(table, found.undefined))
-    if scoring.conventions != PLAIN.conventions:
-        print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
-    print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
-    return found
 
 
 def write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:

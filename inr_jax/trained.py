@@ -16,6 +16,7 @@ from inr_jax import (
     adapting,
     checkpoint,
     coordinates,
+    kept_fits,
     losses,
     measurements,
     model,
@@ -123,12 +124,19 @@ def untrained(config: ConfigDict, population: Population) -> Trained:
 
 
 def adapt_population(
-    trained: Trained, population: Population, *, steps: int | None = None, fit: bool = False, shown: str | None = None
+    trained: Trained,
+    population: Population,
+    *,
+    steps: int | None = None,
+    fit: bool = False,
+    shown: str | None = None,
+    keep: Path | None = None,
 ) -> Answers:
     """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
-    called; None: none. No labels come from a model that learned none: neither from others, nor from the scan's own.
+    called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. No labels come from a
+    model that learned none: neither from others, nor from the scan's own.
     """
     trained.check(population)
     _check_draws(trained.config, fit=fit)
@@ -136,7 +144,10 @@ def adapt_population(
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
     context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
-    job = adapting.Job(trained.config, trained.built, trained.params, data, grid, pools, context, population.names)
+    kept = None if keep is None else kept_fits.kept_fits(keep, trained.config, trained.params, population)
+    job = adapting.Job(
+        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept
+    )  # fmt: skip
     refine = _refine(job) if fit else None
     draw = render.make_render(trained.config, trained.built, grid)
     found, seconds, intensity, alone, labels = [], [], [], [], []

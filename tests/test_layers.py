@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "render",
             "train",
             "adapting",
+            "kept_fits",
             "trained",
             "new_scan",
             "evaluate",

@@ -20,6 +20,7 @@ from inr_jax import (
     visits,
 )
 from inr_jax.errors import InputError
+from inr_jax.kept_fits import KeptFits, kept_fits
 from inr_jax.model import Signal, build, hyper_of
 from inr_jax.train import train
 from inr_jax.trained import Trained
@@ -300,3 +301,31 @@ def test_folds_without_labels_or_slo_are_evaluated_and_what_cannot_be_scored_is_
     assert all(np.isfinite(row["psnr"]) for row in found.rows)
     assert trained.restore(folder).signal.slo == ("slo_imgs" not in without)
     assert set(found.predictions) == {"inr_jax, 2 epochs", "inr_jax, 2 epochs, field alone"}  # compared: not
+
+
+def test_an_evaluation_that_is_stopped_goes_on_with_the_scans_that_are_left(scans, tmp_path, monkeypatch):
+    """Stopped after two of three: the third alone is fitted, and all are as if nothing had happened."""
+    config, keep = tiny(), tmp_path / "fits"
+    config.adapt.epochs = 2
+    model, whole = trained.untrained(config, scans), answers(config, scans)
+    write, written = KeptFits.write, []
+
+    def stopping(kept, name, *rest):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write(kept, name, *rest)
+        written.append(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptFits, "write", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            trained.adapt_population(model, scans, keep=keep)
+    assert written == ["p0-R", "p1-R"]
+    begun = []
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptFits, "write", lambda kept, name, *rest: begun.append(name))
+        again = trained.adapt_population(model, scans, keep=keep)
+    assert begun == ["p2-R"]
+    np.testing.assert_array_equal(again.field, whole.field)
+    config.adapt.rate *= 2
+    assert not [name for name in scans.names if kept_fits(keep, config, model.params, scans).path(name).exists()]
