@@ -85,6 +85,7 @@ def model() -> ConfigDict:
                 of="population",  # [-1, 1] is a box in mm of the population | volume: each scan's own extent
                 divide_first=1.0,  # what the first coordinate (of the B-scans) is divided by
             ),
+            segmentation=True,  # a head for labels, where the data have them
             block=0,  # points that are asked at once; 0: all
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(

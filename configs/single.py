@@ -15,6 +15,7 @@ def get_config():
     config.model.residual = False
     config.model.inputs_everywhere = False
     config.model.encoding = "identity"
+    config.model.extent = dict(of="population", divide_first=1.0)
     config.loss.intensity = "mse"
     config.loss.segmentation = "cross_entropy"
     config.hyper.omega_first = 8.0  # speckle is not worth a frequency

@@ -23,6 +23,7 @@ from inr_jax.population import OVER
 from inr_jax.types import MetaParams, Modulation
 
 Subjects = Int[Array, "b"]
+Losses = Float[Array, "b n"]
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +41,16 @@ class Job(NamedTuple):
     kept: KeptFits | None  # where fits by epochs are kept; None: nowhere
 
 
-def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[tuple[Modulation, float]]:
-    """The modulation of every scan in turn and the seconds it took, compilation apart.
+class Taken(NamedTuple):
+    """A scan's modulation, and what it took."""
+
+    modulation: Modulation
+    seconds: float  # compilation apart
+    losses: Float[np.ndarray, "n"]  # before every learned step, or the mean of every epoch (NaN after the stop)
+
+
+def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[Taken]:
+    """The modulation of every scan in turn.
 
     `adapt.together` scans are one dispatch, whose seconds they share. shown: what a progress bar is called; None: no
     bar. Raises InputError for a fit that never has a finite loss.
@@ -53,7 +62,7 @@ def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[tuple
         yield done[i] if i in done else next(found)
 
 
-def _adapt(job: Job, left: list[int], steps: int | None, shown: str | None) -> Iterator[tuple[Modulation, float]]:
+def _adapt(job: Job, left: list[int], steps: int | None, shown: str | None) -> Iterator[Taken]:
     """The same for some of the scans."""
     together = min(job.config.adapt.together, len(left))
     places = [np.minimum(np.arange(first, first + together), len(left) - 1) for first in range(0, len(left), together)]
@@ -63,22 +72,23 @@ def _adapt(job: Job, left: list[int], steps: int | None, shown: str | None) -> I
         run = take(job, jnp.asarray(chunks[0]), bar, len(chunks), steps)
         for chunk in chunks:
             began = time.perf_counter()
-            found = jax.block_until_ready(run(jnp.asarray(chunk)))
+            found, losses = jax.block_until_ready(run(jnp.asarray(chunk)))
             scans = list(dict.fromkeys(chunk.tolist()))  # the last chunk is filled up with its last scan
             seconds = (time.perf_counter() - began) / len(scans)
             for place, i in enumerate(scans):
                 modulation = jax.tree.map(lambda leaf, place=place: leaf[place], found)
+                taken = Taken(modulation, seconds, np.asarray(losses[place]))
                 if job.kept is not None and job.config.adapt.epochs:
-                    job.kept.write(job.names[i], modulation, seconds)
-                yield modulation, seconds
+                    job.kept.write(job.names[i], *taken)
+                yield taken
 
 
-def _read_kept(job: Job) -> dict[int, tuple[Modulation, float]]:
+def _read_kept(job: Job) -> dict[int, Taken]:
     """What was fitted before this run was begun anew."""
     if job.kept is None:
         return {}
     like = job.built.learner.start(job.built.codes)
-    found = {i: kept for i, name in enumerate(job.names) if (kept := job.kept.read(name, like)) is not None}
+    found = {i: Taken(*kept) for i, name in enumerate(job.names) if (kept := job.kept.read(name, like)) is not None}
     if found:
         log.info("%d of %d scans were fitted before; going on with the others", len(found), len(job.names))
     return found
@@ -95,17 +105,17 @@ def compiled(function: Callable, *arguments: Any) -> Callable:
 
 def _by_steps(
     job: Job, subjects: Subjects, bar: Any, chunks: int, steps: int | None
-) -> Callable[[Subjects], Modulation]:
+) -> Callable[[Subjects], tuple[Modulation, Losses]]:
     """Learned steps of several scans in one dispatch."""
     adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
 
-    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects) -> Modulation:
-        return each(lambda i: adapt(params, data, i)[0], subjects)
+    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects) -> tuple[Modulation, Losses]:
+        return each(lambda i: adapt(params, data, i), subjects)
 
     run = compiled(of_chunk, job.params, job.data, subjects)
     bar.unit, bar.total = "scan", len(job.names)
 
-    def take(subjects: Subjects) -> Modulation:
+    def take(subjects: Subjects) -> tuple[Modulation, Losses]:
         found = jax.block_until_ready(run(job.params, job.data, subjects))
         bar.update(len(set(subjects.tolist())))
         return found
@@ -115,7 +125,7 @@ def _by_steps(
 
 def _by_epochs(
     job: Job, subjects: Subjects, bar: Any, chunks: int, steps: int | None
-) -> Callable[[Subjects], Modulation]:
+) -> Callable[[Subjects], tuple[Modulation, Losses]]:
     """Epochs of several scans, one dispatch each; a scan whose fit is over waits for the others as it is."""
     if steps is not None:
         raise InputError(f"steps: expected none where a scan is fitted by adapt.epochs; found {steps}")
@@ -138,10 +148,11 @@ def _by_epochs(
     stop = SimpleNamespace(epochs=options.epochs, **options.stop)
     bar.unit, bar.total = "epoch", options.epochs * chunks
 
-    def take(subjects: Subjects) -> Modulation:
-        fitting, courses, goes_on = begin(subjects), [Course()] * len(subjects), everyone
+    def take(subjects: Subjects) -> tuple[Modulation, Losses]:
+        fitting, courses, goes_on, curve = begin(subjects), [Course()] * len(subjects), everyone, []
         while goes_on.any():
             fitting, losses = epoch(job.params, job.data, subjects, fitting, goes_on)
+            curve.append(jnp.where(goes_on, losses, jnp.nan))
             courses = [
                 course if epochs.is_over(course, stop) else epochs.after_epoch(course, float(loss), stop)
                 for course, loss in zip(courses, losses, strict=True)
@@ -153,6 +164,6 @@ def _by_epochs(
         for i, least in zip(subjects, fitting.least, strict=True):
             if not np.isfinite(least):
                 raise InputError(f"{job.names[int(i)]}: adapt.rate: expected a finite loss in some epoch; found none")
-        return fitting.best
+        return fitting.best, jnp.stack(curve, -1)
 
     return take

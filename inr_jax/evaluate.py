@@ -129,11 +129,7 @@ def assess(
     others = {}
     if compared:
         others = baselines.all_baselines(data.load(config, "train"), data.load(config, "validation"), population, quick)
-    predictions: dict[str, Prediction] = {}
-    for name, answer in answers.items():
-        predictions[name] = Prediction(answer.intensity, answer.labels, "the field with the residual put back")
-        predictions[f"{name}, field alone"] = Prediction(answer.field, None, "")
-    predictions |= others
+    predictions = own_predictions(model, answers) | others
     rows, layers = score_all(
         population,
         predictions,
@@ -143,6 +139,19 @@ def assess(
         scoring=scoring,
     )
     return Evaluation(population, predictions, answers, rows, layers, scoring)
+
+
+def own_predictions(model: Trained, answers: Mapping[str, Answers]) -> dict[str, Prediction]:
+    """The model's answers as rows of a table; the field alone, too, where a residual was put back."""
+    has_residual = bool(model.config.adapt.residual.length)
+    notes = ["the field with the residual put back"] if has_residual else []
+    notes += ["learned from the scan's own labels on its fitted B-scans, too"] if model.config.adapt.labels else []
+    predictions = {}
+    for name, answer in answers.items():
+        predictions[name] = Prediction(answer.intensity, answer.labels, "; ".join(notes))
+        if has_residual:
+            predictions[f"{name}, field alone"] = Prediction(answer.field, None, "")
+    return predictions
 
 
 def evaluate(

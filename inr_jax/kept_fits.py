@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from inr_jax import workdir
@@ -25,20 +26,20 @@ class KeptFits(NamedTuple):
     def path(self, name: str) -> Path:
         return self.folder / f"{name}-{self.digest[:16]}.npz"
 
-    def read(self, name: str, like: Modulation) -> tuple[Modulation, float] | None:
-        """The modulation of a scan and the seconds it took; None where it was not fitted yet."""
+    def read(self, name: str, like: Modulation) -> tuple[Modulation, float, Float[np.ndarray, "n"]] | None:
+        """The modulation of a scan, the seconds and losses it took; None where it was not fitted yet."""
         if not self.path(name).is_file():
             return None
         with np.load(self.path(name)) as file:
             leaves = [file[f"leaf_{i}"] for i in range(len(jax.tree.leaves(like)))]
-            return jax.tree.unflatten(jax.tree.structure(like), leaves), float(file["seconds"])
+            return jax.tree.unflatten(jax.tree.structure(like), leaves), float(file["seconds"]), file["losses"]
 
-    def write(self, name: str, modulation: Modulation, seconds: float) -> None:
+    def write(self, name: str, modulation: Modulation, seconds: float, losses: Float[np.ndarray, "n"]) -> None:
         """Complete or not at all. Raises InputError where the folder cannot be written."""
         make_folder(self.folder)
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(modulation))}
         with replacing(self.path(name)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays | {"seconds": seconds})
+            np.savez(file, **arrays | {"seconds": seconds, "losses": losses})
 
 
 def kept_fits(folder: Path, config: ConfigDict, params: Params, population: Population) -> KeptFits:

@@ -94,7 +94,9 @@ class Network(NamedTuple):
 
 def _network(options: ConfigDict, signal: Signal) -> Network:
     """The network that `model.network` names."""
-    heads = {"intensity": signal.channels} | ({"segmentation": signal.classes} if signal.classes else {})
+    heads = {"intensity": signal.channels} | (
+        {"segmentation": signal.classes} if signal.classes and options.segmentation else {}
+    )
     shared = dict(
         width=options.width,
         depth=options.depth,

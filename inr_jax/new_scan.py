@@ -46,6 +46,7 @@ class Rendered(NamedTuple):
     adapted: Adapted
     rows: list[dict]  # scores on the scan's own B-scans
     remarks: list[str]  # what a reader of the result must know
+    losses: Float[np.ndarray, "n"]  # before every learned step, or the mean of every epoch
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
@@ -84,6 +85,8 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         remarks.append(f"intensities from {low:g} to {high:g} were taken as 0 to 1")
     if voxels.min() == voxels.max():
         raise InputError(f"{scan.name}: voxels: expected some within {low:g} to {high:g}; found none")
+    if options.name == "interp_oct" and model.config.train.stages:
+        remarks.append("the model has learned from folds, whose B-scans are flattened: it expects this scan to be, too")
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
@@ -183,7 +186,7 @@ def adapt_at(
     intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))
     facts = [row | {"seconds": answers.seconds[0]} for row in rows]
     known = labels if answers.labels is not None else None
-    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks)
+    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks, answers.losses[0])
 
 
 def _render_at(

@@ -140,6 +140,8 @@ def _prepare_volumes(scans: Sequence[RawScan], options: dict[str, Options], fold
 
 
 def _remark(record: Record) -> None:
+    if record.slo == "index":
+        LOG.info(f"{record.name}: SLO: nothing says where its A-scans lie: its corners are taken for the scan's")
     if record.membrane_missing > 0.5:
         share = round(100 * record.membrane_missing)
         LOG.info(f"{record.name}: Bruch's membrane was interpolated in {share}% of the A-scans ({record.membrane})")

@@ -49,6 +49,7 @@ def evaluation_report(
         atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
         pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
         more["Layers"] = layer_report.layer_table(found.layers, own[0], population.note)
+    pictures += _adaptation_curve(found, own[0])
     pictures += _training_curve(log) if log is not None and log.is_file() else []
     save_pictures(path.parent / "figures", pictures)
     write_report(
@@ -218,14 +219,38 @@ def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> P
     )
 
 
+CURVES = {  # of a training's log: what is drawn, and its axis
+    "PSNR (dB)": {"psnr": "training", "validation_psnr": "validation"},
+    "mean loss of an epoch": {"epoch_loss": "training"},
+}
+
+
 def _training_curve(log: Path) -> list[Picture]:
-    """PSNR over training from the log's lines."""
+    """PSNR, and the loss by epochs where those were counted, over training from the log's lines."""
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    series = {}
-    for key, name in (("psnr", "training"), ("validation_psnr", "validation")):
-        points = [(record["step"], record[key]) for record in records if key in record]
-        if points:
-            series[name] = ([step for step, _ in points], [value for _, value in points])
-    figure = figures.curves(series, x_name="update", y_name="PSNR (dB)", title="Training")
-    alt = "Lines of PSNR over the updates of training."
-    return [Picture(figures.png(figure), "Training", alt, "Validation: after adaptation to people not learned from.")]
+    pictures = []
+    for axis, keys in CURVES.items():
+        series = {}
+        for key, name in keys.items():
+            points = [(record["step"], record[key]) for record in records if key in record]
+            if points:
+                series[name] = ([step for step, _ in points], [value for _, value in points])
+        if series:
+            figure = figures.curves(series, x_name="update", y_name=axis, title="Training")
+            said = "Validation: after adaptation to people not learned from." if "validation" in series else ""
+            title = f"Training: {axis.partition(' (')[0]}"
+            pictures.append(Picture(figures.png(figure), title, f"Lines of {axis} over the updates of training.", said))
+    return pictures
+
+
+def _adaptation_curve(found: "inr_jax.evaluate.Evaluation", method: str) -> list[Picture]:
+    """The loss of adapting, a mean over the scans that were still at it."""
+    losses = found.answers[method].losses
+    longest = max(map(len, losses), default=0)
+    if longest < 2:
+        return []
+    padded = np.array([np.pad(loss, (0, longest - len(loss)), constant_values=np.nan) for loss in losses])
+    series = {"mean over scans": (list(range(longest)), np.nanmean(padded, axis=0).tolist())}
+    figure = figures.curves(series, x_name="step or epoch", y_name="loss", title=f"Adaptation: {method}")
+    alt = "A line of the loss over the steps or epochs of adapting a scan."
+    return [Picture(figures.png(figure), "Adaptation", alt, "On the scan's own measured places.")]

@@ -49,6 +49,7 @@ class Answers(NamedTuple):
     labels: Int[np.ndarray, "N *grid"] | None
     adapted: list[Adapted]
     seconds: list[float]  # per scan, compilation apart
+    losses: Sequence[Float[np.ndarray, "n"]] = ()  # per scan: before every learned step, or the mean of every epoch
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ def adapt_population(
     )  # fmt: skip
     refine = _refine(job) if fit else None
     draw = render.make_render(trained.config, trained.built, grid)
-    found, seconds, intensity, alone, labels = [], [], [], [], []
-    for i, (modulation, took) in enumerate(adapting.adapted(job, steps=steps, shown=shown)):
+    found, seconds, intensity, alone, labels, losses = [], [], [], [], [], []
+    for i, (modulation, took, curve) in enumerate(adapting.adapted(job, steps=steps, shown=shown)):
+        losses.append(curve)
         began = time.perf_counter()
         found.append(Adapted(trained.params.field, modulation if refine is None else refine(modulation, i)))
         seconds.append(took + time.perf_counter() - began)
@@ -160,8 +162,10 @@ def adapt_population(
         intensity.append(residual.corrected(values, *scan, **trained.config.adapt.residual))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
-    knows = trained.signal.classes and (recipe.stages(trained.config) or population.labels is not None)
-    return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds)
+    from_own = trained.config.adapt.labels and population.labels is not None
+    has_head = trained.signal.classes and trained.config.model.segmentation
+    knows = has_head and (recipe.stages(trained.config) or from_own)
+    return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds, losses)
 
 
 def own_name(config: ConfigDict) -> str:

@@ -18,13 +18,14 @@ from inr_jax.baselines import Prediction
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.evaluate import Evaluation, score_all, scoring_of, write_tables
-from inr_jax.interpolation import axis_masks
+from inr_jax.new_scan import Rendered
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
 
 log = logging.getLogger(__name__)
 LEAST = 3  # kept B-scans: the baselines are tuned by leaving every second of them out
+CLIPPED = 1e-3  # share of the voxels that may be, without a word
 TUNED_ON = 2_300_000  # voxels of the kept B-scans that the baselines are tuned on, at most
 
 
@@ -50,11 +51,11 @@ def validate(
         scan = raw_scans.read_scan(raw)
         _check(scan, keep_every)
         kept = kept_bscans(scan, keep_every)
-        own = model or untrained_for(kept, config or load_config("configs/single.py"))
-        remarks: list[str] = []
-        result = _assess(own, scan, kept, keep_every, quick, remarks)
-        _write(Path(output) / scan.name, own, result, keep_every)
-        for remark in remarks:
+        classes = _classes(scan, model)
+        own = model or untrained_for(kept, classes, config or load_config("configs/single.py"))
+        result, rendered = _assess(own, scan, kept, classes, keep_every, quick)
+        _write(Path(output) / scan.name, own, scan, result, rendered, keep_every)
+        for remark in rendered.remarks:
             log.warning("%s: %s", scan.name, remark)
         found.append(result)
     return found
@@ -100,40 +101,51 @@ def kept_bscans(scan: Scan, keep_every: int) -> Scan:
     return _part(scan, slice(0, last_kept(scan, keep_every) + 1, keep_every))
 
 
-def untrained_for(scan: Scan, config: ConfigDict) -> Trained:
+def _classes(scan: Scan, model: Trained | None) -> tuple[str, ...]:
+    """Names of the scan's labels, of the model's where there is one; none without labels."""
+    if scan.labels is None or (model is not None and not model.classes):
+        return ()
+    most = raw_scans.MOST_CLASSES if model is None else len(model.classes)
+    highest = int(checked_labels(scan.labels, most, scan.name).max())
+    return model.classes if model is not None else ("background", *(f"label {i}" for i in range(1, highest + 1)))
+
+
+def untrained_for(scan: Scan, classes: tuple[str, ...], config: ConfigDict) -> Trained:
     """A model with nothing learned for scans with (or without) labels and SLO like this one."""
-    count = 0 if scan.labels is None else int(checked_labels(scan.labels, raw_scans.MOST_CLASSES, scan.name).max()) + 1
-    classes = ("background", *(f"label {i}" for i in range(1, count))) if count > 1 else ()
     known = scan if classes else replace(scan, labels=None)
     every = np.ones(len(scan.voxels), bool)
     return trained.untrained(config, preprocessing.stack([known], measured=every, classes=classes, note=""))
 
 
-def _assess(model: Trained, scan: Scan, kept: Scan, keep_every: int, quick: bool, remarks: list[str]) -> Evaluation:
+def _assess(
+    model: Trained, scan: Scan, kept: Scan, classes: tuple[str, ...], keep_every: int, quick: bool
+) -> tuple[Evaluation, Rendered]:
     """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
     dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
-    low, high = new_scan.unit_range(kept, model.config)
-    places = np.arange(len(dense.voxels)) / keep_every
-    rendered = new_scan.adapt_at(model, kept, places)
-    remarks += rendered.remarks
-    population = _population(dense, model, low, high, keep_every)
+    low, high = unit = new_scan.unit_range(kept, model.config)
+    rendered = new_scan.adapt_at(model, kept, np.arange(len(dense.voxels)) / keep_every)
+    beyond = float(((dense.voxels < low) | (dense.voxels > high)).mean())
+    if beyond > CLIPPED:
+        rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")
+    population = _population(dense, classes, unit, keep_every)
     intensity = preprocessing.to_unit_range(rendered.intensity, low, high)[None, ..., None]
     labels = None if rendered.labels is None else rendered.labels[None].astype(np.int32)
     name, seconds = trained.own_name(model.config), rendered.rows[0]["seconds"]
-    answers = {name: Answers(intensity, intensity, labels, [rendered.adapted], [seconds])}
-    predictions = {name: Prediction(intensity, labels, "")} | _baselines(population, kept, model, (low, high), quick)
+    answers = {name: Answers(intensity, intensity, labels, [rendered.adapted], [seconds], [rendered.losses])}
+    learned = labels is not None and model.config.adapt.labels
+    note = "learned from the labels of the kept B-scans, too" if learned else ""
+    predictions = {name: Prediction(intensity, labels, note)} | _baselines(population, kept, unit, quick)
     rows, layers = score_all(
-        population, predictions, {name: [seconds]}, split=f"keep every {keep_every}", layered=bool(population.classes)
+        population, predictions, {name: [seconds]}, split=f"keep every {keep_every}", layered=bool(classes)
     )
-    return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None))
+    return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None)), rendered
 
 
-def _population(scan: Scan, model: Trained, low: float, high: float, keep_every: int) -> Population:
+def _population(scan: Scan, classes: tuple[str, ...], unit: tuple[float, float], keep_every: int) -> Population:
     """The scan as it is, its kept B-scans measured; in the range that the kept ones have."""
-    classes = model.classes if scan.labels is not None else ()
     scaled = replace(
         scan,
-        voxels=preprocessing.to_unit_range(scan.voxels, low, high),
+        voxels=preprocessing.to_unit_range(scan.voxels, *unit),
         labels=scan.labels if classes else None,
         slo=None,
     )
@@ -141,35 +153,33 @@ def _population(scan: Scan, model: Trained, low: float, high: float, keep_every:
     return preprocessing.stack([scaled], measured=measured, classes=classes, note="")
 
 
-def _baselines(
-    population: Population, kept: Scan, model: Trained, unit: tuple[float, float], quick: bool
-) -> dict[str, Prediction]:
+def _baselines(population: Population, kept: Scan, unit: tuple[float, float], quick: bool) -> dict[str, Prediction]:
     """What can be done without a model; tuned on kept B-scans from which every second is left out once more."""
     rows, columns = kept.voxels.shape[1:]
     most = int(np.clip(TUNED_ON // (rows * columns), LEAST, len(kept.voxels)))
     first = (len(kept.voxels) - most) // 2
-    middle = _part(kept, slice(first, first + most))
-    tuned_on = _population(middle, model, *unit, 2)._replace(labels=None, classes=())
-    assert axis_masks(population.measured) is not None
+    tuned_on = _population(_part(kept, slice(first, first + most)), (), unit, 2)
     return baselines.all_baselines(tuned_on, tuned_on, population, quick)
 
 
-def _write(folder: Path, model: Trained, found: Evaluation, keep_every: int) -> None:
-    """Tables, the answered volume, the report: all of them or none; and the table, printed."""
+def _write(folder: Path, model: Trained, scan: Scan, found: Evaluation, rendered: Rendered, keep_every: int) -> None:
+    """Tables, the answered volume in the scan's geometry and units, the report; and the table, printed."""
     table = tables.summarise(found.rows)
-    name = found.population.names[0]
+    geometry = (scan.spacing, scan.origin, scan.direction)
     with new_scan.all_or_none(folder) as part:
         write_tables(part, found.rows, found.layers)
         tables.write_csv(tables.summary_rows(table), part / "summary.csv")
         workdir.write_json(part / "summary.json", json.loads(tables.to_json(table)))
-        scan_io.make_folder(part)
+        scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, *geometry)
+        if rendered.labels is not None:
+            scan_io.write_labels(part / "segmentation.nii.gz", rendered.labels, *geometry, classes=model.classes)
         report.evaluation_report(
             part / "report.html", model, found, table,
-            title=f"{name}: one B-scan of {keep_every} kept",
+            title=f"{scan.name}: one B-scan of {keep_every} kept",
             lead="Every method has seen the kept B-scans alone, and is scored on them and on those between.",
             source="a scan of your own",
         )  # fmt: skip
-    print(f"{name}: one B-scan of {keep_every} kept; scored against the measured intensities, noise included")
+    print(f"{scan.name}: one B-scan of {keep_every} kept; scored against the measured intensities, noise included")
     print(tables.print_table(table, found.undefined))
     print(verdict(found.rows))
     print(f"report: {folder / 'report.html'}")
@@ -183,6 +193,6 @@ def verdict(rows: Sequence[dict]) -> str:
     others = {name: value for name, value in known.items() if name != own}
     best = max(others, key=others.__getitem__)
     return (
-        f"between the kept B-scans: {own} {unseen[own]:.2f} dB, the best without a model {others[best]:.2f} dB "
-        f"({best}): {unseen[own] - others[best]:+.2f} dB"
+        f"one scan, between the kept B-scans: {own} {unseen[own]:.2f} dB, the best without a model "
+        f"{others[best]:.2f} dB ({best}): {unseen[own] - others[best]:+.2f} dB"
     )

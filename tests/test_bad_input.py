@@ -192,7 +192,11 @@ TRAININGS = [
     Case("unknown activation", flag("--config.model.activation=sin"), ("activation", "sine", "found 'sin'")),
     Case("unknown encoding", flag("--config.model.encoding=hash"), ("encoding", "hashgrid", "found 'hash'")),
     Case("unknown modulation", flag("--config.model.modulation.parts=('gird',)"), ("modulation.parts", "grid", "gird")),
-    Case("no modulation", flag("--config.model.modulation.parts=('weights',)"), ("modulation.parts", "found none")),
+    Case(
+        "nothing to learn",
+        flag("--config.model.modulation.parts=('weights',)"),
+        ("train.stages: expected codes for an auto-decoder", "weights"),
+    ),
     Case("unknown stage", flag("--config.train.stages=('meta',)"), ("train.stages", "autodecoder", "'meta'")),
     Case("no people", flag("--config.data.phantom_oct.people=(2,1,0)"), ("phantom_oct.people", "1 or more")),
     Case("two splits", flag("--config.data.phantom_oct.people=(2,1)"), ("phantom_oct.people", "three")),

@@ -52,6 +52,13 @@ def test_a_config_has_the_keys_of_the_default_and_values_of_their_kinds(path: Pa
 
 
 @every_config
+def test_only_the_reference_s_configs_pretend_that_b_scans_lie_nearer_than_they_do(path: Path) -> None:
+    extent = read_config(path).model.extent
+    expected = ("volume", 10.0) if path.stem.startswith("interp_oct") else ("population", 1.0)
+    assert (extent.of, extent.divide_first) == expected
+
+
+@every_config
 def test_two_readings_of_a_config_share_nothing(path: Path) -> None:
     first, second = read_config(path), read_config(path)
     before = dict(leaves(second))

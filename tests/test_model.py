@@ -28,7 +28,7 @@ def tiny(**changes):
             {"model.modulation.parts": ("grid", "vektor")},
             "model.modulation.parts: expected some of .* found vektor",
         ),
-        (OCT, {"model.modulation.parts": ("weights",)}, "model.modulation.parts: .* found none"),
+        (OCT, {"model.modulation.parts": ()}, "model.modulation.parts: .* found none"),
         (
             OCT,
             {"model.modulation.axes": (0, 3)},

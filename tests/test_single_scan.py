@@ -92,6 +92,7 @@ def test_labels_are_learned_from_only_where_the_config_says_so(scans):
     relabelled = scans._replace(labels=(scans.labels + 1) % 4)
     one, other = answers(config, scans), answers(config, relabelled)
     np.testing.assert_array_equal(one.field, other.field)
+    assert one.labels is None  # nothing taught the head
 
 
 def test_a_scan_without_labels_or_slo_is_fitted_and_has_no_labels(scans):
@@ -297,10 +298,10 @@ def test_folds_without_labels_or_slo_are_evaluated_and_what_cannot_be_scored_is_
     assert ("no labels in these scans" in out) == ("seg_vols" in without)
     assert (tmp_path / "out" / "layers.csv").exists() == ("seg_vols" not in without)
     assert (tmp_path / "out" / "p3_OD" / "segmentation.nii.gz").exists() == ("seg_vols" not in without)
-    assert all(np.isnan(row["dice"]) == ("seg_vols" in without) for row in found.rows if "alone" not in row["method"])
+    assert all(np.isnan(row["dice"]) == ("seg_vols" in without) for row in found.rows)
     assert all(np.isfinite(row["psnr"]) for row in found.rows)
     assert trained.restore(folder).signal.slo == ("slo_imgs" not in without)
-    assert set(found.predictions) == {"inr_jax, 2 epochs", "inr_jax, 2 epochs, field alone"}  # compared: not
+    assert set(found.predictions) == {"inr_jax, 2 epochs"}  # not compared, and no residual put back
 
 
 def test_an_evaluation_that_is_stopped_goes_on_with_the_scans_that_are_left(scans, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from command import SHAPE, SPACING, layers, say, tree, write_image, write_npz
 from synthetic import layered_population
 
@@ -55,7 +56,7 @@ def found(eye, output):
 
 
 def test_tables_and_a_report_stand_in_a_folder_of_the_scan_s_name(found, output):
-    assert {"metrics.csv", "layers.csv", "summary.csv", "summary.json", "report.html"} <= tree(output / "eye")
+    assert {"metrics.csv", "layers.csv", "summary.csv", "report.html", "intensity.nii.gz"} <= tree(output / "eye")
     with (output / "eye" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["kind"] for row in rows} == {"fitted", "interpolated"}
@@ -99,11 +100,33 @@ def test_kept_b_scans_lie_where_they_lay():
     assert [last_kept(replace(bare, voxels=scan.voxels[:n]), 4) for n in (8, 9, 11)] == [4, 8, 8]
 
 
+def test_the_answer_is_written_where_the_scan_lies_and_in_its_units(tmp_path):
+    voxels = 1000 + 500 * layers((8, *SHAPE[1:]))
+    eye = write_image(tmp_path / "eye.nii.gz", voxels, SPACING, origin=(5.0, -3.0, 2.0))
+    validate([str(eye)], tmp_path / "out", keep_every=2, config=small(), quick=True)
+    image = sitk.ReadImage(str(tmp_path / "out" / "eye" / "intensity.nii.gz"))
+    np.testing.assert_allclose(image.GetOrigin(), (5.0, -3.0, 2.0), atol=1e-6)
+    np.testing.assert_allclose(image.GetSpacing(), SPACING[::-1], rtol=1e-6)
+    assert image.GetSize()[::-1] == (7, *SHAPE[1:])
+    found = sitk.GetArrayFromImage(image)
+    assert 1000 <= found.min() < found.max() <= voxels[::2].max()
+
+
+def test_a_label_that_no_kept_b_scan_has_is_scored_as_missed(tmp_path):
+    arrays = dense()
+    arrays["labels"] = arrays["labels"].copy()
+    arrays["labels"][1, 5:9, 5:9] = 4
+    eye = write_npz(tmp_path / "eye.npz", **arrays)
+    found = validate([str(eye)], tmp_path / "out", keep_every=2, config=small(), quick=True)[0]
+    row = next(row for row in found.rows if row["kind"] == "interpolated")
+    assert row["dice_label 4"] < 0.1
+
+
 def test_a_scan_without_labels_and_slo_is_scored_on_intensities(tmp_path, capsys):
     eye = write_image(tmp_path / "bare.nii.gz", layers((8, *SHAPE[1:])), SPACING)
     said = say(capsys, "validate", eye, "--keep-every=2", f"--output={tmp_path / 'out'}", *SMALL)
     assert said.code == 0
-    assert "between the kept B-scans: inr_jax, 2 epochs" in said.out
+    assert "one scan, between the kept B-scans: inr_jax, 2 epochs" in said.out
     assert not (tmp_path / "out" / "bare" / "layers.csv").exists()
     with (tmp_path / "out" / "bare" / "metrics.csv").open() as file:
         assert all(row["dice"] == "" for row in csv.DictReader(file))
@@ -168,9 +191,8 @@ def test_no_more_voxels_than_enough_are_tuned_on(monkeypatch, tmp_path):
     )
     arrays = dense(15)
     kept = Scan(arrays["voxels"][::2].astype(np.float32), (0.48, 0.004, 0.06))
-    model = validation.untrained_for(kept, small())
-    population = validation._population(kept, model, 0.0, 1.0, 2)
-    validation._baselines(population, kept, model, (0.0, 1.0), False)
+    population = validation._population(kept, (), (0.0, 1.0), 2)
+    validation._baselines(population, kept, (0.0, 1.0), False)
     np.testing.assert_array_equal(seen[0].intensity[0, ..., 0], np.clip(kept.voxels[2:6], 0, 1))
 
 
