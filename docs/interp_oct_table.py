@@ -30,14 +30,15 @@ SMALL = {  # the paper: width 128, depth 6, latent 128, 1500 epochs at 1e-4; 200
 }  # fmt: skip
 LEAK = ("flatten.test.membrane=labels", "flatten.test.bscans=every")  # held-out B-scans flattened by their own labels
 QUICK = {"general": ("train.stop.epochs=1", "adapt.epochs=1"), "single": ("adapt.epochs=1",)}
+PARTS = ("folds", "leak")
 SHOWN = ("psnr", "ssim", "gmsd", "dice", "assd_um", "thickness_mae_um")
 
 
-def run(*words: str, keys: Iterable[str] = ()) -> None:
-    """One command of inr-jax, on one core."""
+def run(*words: str, keys: Iterable[str] = (), shown: bool = False) -> None:
+    """One command of inr-jax, on one core. shown: what it prints, too."""
     command = [sys.executable, "-m", "inr_jax", *words, *(f"--config.{key}" for key in keys), "--threads=1"]
     print("inr-jax", *command[3:], flush=True)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=None if shown else subprocess.DEVNULL)
 
 
 def one_fold(output: Path, fold: int, seeds: list[int], quick: bool) -> None:
@@ -45,16 +46,18 @@ def one_fold(output: Path, fold: int, seeds: list[int], quick: bool) -> None:
     for name, small in SMALL.items():
         for seed in seeds:
             place = output / f"{name}-fold{fold}-seed{seed}"
+            first = seed == seeds[0]
+            parts = [part for part in PARTS[: 2 if first else 1] if not (place / part / "report.html").is_file()]
+            if not parts:
+                continue
             own = "data.interp_oct.validation_people=0.2"  # whom the baselines are tuned on
             data = (own, f"data.path={output / 'folds'}", f"data.interp_oct.fold={fold}", f"train.seed={seed}")
             keys = (*small, *(QUICK[name] if quick else ()), *data)
             run("train", f"--config=configs/interp_oct_{name}.py", f"--workdir={place}", keys=keys)
-            first = seed == seeds[0]
-            for part in ("folds", "leak")[: 2 if first else 1]:
-                if not (place / part / "report.html").is_file():
-                    rivals = "--baselines" if first and name == "general" else "--nobaselines"
-                    words = ("evaluate", f"--workdir={place}", f"--output={place / part}", rivals, "--quick")
-                    run(*words, keys=(f"data.path={output / part}",))
+            for part in parts:
+                rivals = "--baselines" if first and name == "general" else "--nobaselines"
+                words = ("evaluate", f"--workdir={place}", f"--output={place / part}", rivals, "--quick")
+                run(*words, keys=(f"data.path={output / part}",))
 
 
 def rows_of(output: Path, pattern: str, table: str, name: str) -> Iterator[dict[str, object]]:
@@ -73,16 +76,23 @@ def number(text: str) -> float | str:
         return text
 
 
-def pool(output: Path, seed: int) -> list[Path]:
-    """Each INR's evaluations of all folds as one, for `inr-jax compare`."""
-    places = []
-    for name in SMALL:
-        place = output / "pooled" / f"{name}-seed{seed}"
-        place.mkdir(parents=True, exist_ok=True)
-        for table in ("metrics", "layers"):
-            write_csv(list(rows_of(output, f"{name}-fold*-seed{seed}/folds", table, name)), place / f"{table}.csv")
-        places.append(place)
-    return places
+def pool(output: Path, name: str, part: str, seed: int) -> Path:
+    """An INR's evaluations of all folds as one, for `inr-jax compare`."""
+    place = output / "pooled" / f"{name}-{part}-seed{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    for table in ("metrics", "layers"):
+        write_csv(list(rows_of(output, f"{name}-fold*-seed{seed}/{part}", table, name)), place / f"{table}.csv")
+    return place
+
+
+def compare(output: Path, seed: int) -> None:
+    """One INR with the other, and each with itself where the labels of held-out B-scans have leaked."""
+    general, single = (pool(output, name, "folds", seed) for name in SMALL)
+    pairs = {"general_or_single": (general, single)}
+    for name, clean in (("general", general), ("single", single)):
+        pairs[f"{name}_without_or_with_leak"] = (clean, pool(output, name, "leak", seed))
+    for name, (first, second) in pairs.items():
+        run("compare", str(first), str(second), f"--output={output / name}", shown=True)
 
 
 def cell(values: dict[str, float], digits: int) -> str:
@@ -128,9 +138,8 @@ def main() -> None:
         jobs = [workers.submit(one_fold, options.output, fold, options.seeds, options.quick) for fold in options.folds]
         for job in jobs:
             job.result()
-    first, second = pool(options.output, options.seeds[0])
-    run("compare", str(first), str(second), f"--output={options.output / 'general_or_single'}")
-    for part in ("folds", "leak"):
+    compare(options.output, options.seeds[0])
+    for part in PARTS:
         for kind in ("fitted", "interpolated"):
             print_table(options.output, part, kind, options.seeds)
 
