@@ -38,11 +38,13 @@ def toy_model(toy_demo: Path) -> Path:
 
 @pytest.fixture(params=parity.LIMITS)
 def precision(request: pytest.FixtureRequest) -> Iterator[str]:
-    """float64 or float32, as JAX's default within the test."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", request.param == "float64")
+    """float64 or float32, as JAX's default within the test; float64 proves formulas, so that it compiles plainly."""
+    before, is_double = jax.config.jax_enable_x64, request.param == "float64"
+    jax.config.update("jax_enable_x64", is_double)
+    jax.config.update("jax_disable_most_optimizations", is_double)
     yield request.param
     jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(params=parity.SOURCES)
