@@ -1,10 +1,12 @@
-"""What several test modules use: the demo, run once at toy size."""
+"""What several test modules use: the demo, run once at toy size; precisions and sources of parity."""
 
 import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import parity
 import pytest
 import toy
 
@@ -32,3 +34,20 @@ def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_model(toy_demo: Path) -> Path:
     """The folder of a training at toy size."""
     return toy_demo / "model"
+
+
+@pytest.fixture(params=parity.LIMITS)
+def precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    """float64 or float32, as JAX's default within the test; float64 proves formulas, so that it compiles plainly."""
+    before, is_double = jax.config.jax_enable_x64, request.param == "float64"
+    jax.config.update("jax_enable_x64", is_double)
+    jax.config.update("jax_disable_most_optimizations", is_double)
+    yield request.param
+    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(params=parity.SOURCES)
+def source(request: pytest.FixtureRequest) -> str:
+    """Whose reference outputs: see `parity`."""
+    return request.param

@@ -1,12 +1,11 @@
-"""Encodings against independent NumPy computations in float64, and against published reference outputs."""
-
-from itertools import product
+"""Encodings against an independent NumPy computation in float64, and against the reference's outputs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import fixture
+from make_fixtures import hash_level
+from parity import agree, cast, read
 
 from inr_jax import encodings
 from inr_jax.encodings import ENCODINGS
@@ -18,22 +17,10 @@ SMALL = {
     "fourier": {"features": 8, "scale": 2.0},
     "hashgrid": {"levels": 4, "features": 2, "log2_size": 8, "coarsest": 4, "finest": 32},
 }
-
-
-def hash_level(table, unit, resolution):
-    """One level by the definition, with Python's unbounded integers: sum over corners of weight * table[hash]."""
-    rows = []
-    for place in np.asarray(unit, np.float64) * resolution:
-        low = np.floor(place).astype(int)
-        row = np.zeros(table.shape[1])
-        for corner in product((0, 1), repeat=len(place)):
-            hashed = 0
-            for cell, prime in zip(low + np.array(corner), (1, 2654435761, 805459861), strict=False):
-                hashed ^= int(cell) * prime % 2**32
-            weight = np.prod(np.where(np.array(corner) == 1, place - low, 1 - (place - low)))
-            row += weight * table[hashed % len(table)]
-        rows.append(row)
-    return np.array(rows)
+OPTIONS = {  # of the reference's hash grids
+    "own": {"levels": 5, "coarsest": 4, "finest": 48, "log2_size": 6},
+    "published": {"levels": 6, "coarsest": 4, "finest": 64, "log2_size": 8},
+}
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -81,13 +68,6 @@ def test_hash_grid_is_continuous_across_its_cells():
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
 
-def test_fourier_features_agree_with_a_float64_computation():
-    params = encodings.fourier_init(jax.random.key(0), 3, **SMALL["fourier"])
-    angle = 2 * np.pi * PLACES @ np.asarray(params["matrix"], np.float64).T
-    got = encodings.fourier(params, jnp.float32(PLACES), **SMALL["fourier"])
-    np.testing.assert_allclose(got, np.concatenate([np.sin(angle), np.cos(angle)], -1), atol=1e-5)
-
-
 def test_fourier_matrix_is_normal_of_the_given_scale_and_stays_as_it_is():
     params = encodings.fourier_init(jax.random.key(0), 3, features=4000, scale=2.0)
     np.testing.assert_allclose(np.std(params["matrix"]), 2.0, rtol=0.02)
@@ -107,16 +87,26 @@ def test_every_encoding_has_finite_gradients_and_keeps_the_points_axes(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
-def test_hash_levels_agree_with_the_published_outputs():
-    stored = np.load(fixture("encoding_hashgrid.npz"))
+def test_hash_levels_are_the_reference_s(source, precision):
+    stored = read(source, "encoding_hashgrid")
     found = [
-        encodings._hash_level(jnp.asarray(stored[f"table_{i}"]), jnp.asarray(stored["x"]), int(resolution))
-        for i, resolution in enumerate(stored["resolutions"])
+        encodings._hash_level(*cast((stored[f"table_{level}"], stored["x"]), precision), int(resolution))
+        for level, resolution in enumerate(stored["resolutions"])
     ]
-    np.testing.assert_allclose(np.concatenate(found, -1), stored["y"], atol=1e-5 * np.abs(stored["y"]).max())
+    assert agree(np.concatenate(found, -1), stored["y"], precision)
 
 
-def test_fourier_features_agree_with_the_published_outputs():
-    stored = np.load(fixture("encoding_fourier.npz"))
-    got = encodings.fourier({"matrix": jnp.asarray(stored["B"])}, jnp.asarray(stored["x"]))
-    np.testing.assert_allclose(got, stored["y"], atol=1e-5)
+def test_hash_grid_has_the_reference_s_resolutions_and_tables_but_for_a_cell_that_its_rounding_loses(source):
+    """4 b^5 = 64 is 63.99999999999996 in floating point: the reference's floor makes 63 of it, ours 64."""
+    stored, options = read(source, "encoding_hashgrid"), OPTIONS[source]
+    levels, coarsest, finest = options["levels"], options["coarsest"], options["finest"]
+    lost = encodings.hashgrid_resolutions(levels, coarsest, finest) - stored["resolutions"]
+    assert list(lost) == [0] * (levels - 1) + [1 if source == "published" else 0]
+    new = encodings.hashgrid_init(jax.random.key(0), 3, **options)
+    assert [len(new[f"table_{level}"]) for level in range(levels)] == list(stored["table_sizes"])
+
+
+def test_fourier_features_are_the_reference_s(source, precision):
+    stored = read(source, "encoding_fourier")
+    matrix, x = cast((stored["B"], stored["x"]), precision)
+    assert agree(encodings.fourier({"matrix": matrix}, x), stored["y"], precision)

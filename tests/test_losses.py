@@ -1,13 +1,14 @@
-"""Losses against scikit-image, explicit sums and published reference outputs."""
+"""Losses against scikit-image, explicit sums and the reference's outputs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from make_fixtures import ssim_map
+from parity import agree, cast, read
 from scipy.ndimage import gaussian_filter
 from scipy.special import log_softmax, softmax
 from skimage.metrics import structural_similarity
-from toy import fixture
 
 from inr_jax import losses
 
@@ -67,25 +68,9 @@ def test_ssim_agrees_with_scikit_image_where_its_window_is_inside():
     window = losses._gaussian_window(11, 1.5)
     assert window.sum() == pytest.approx(1)
     framed = np.pad(full[5:-5, 5:-5], 5)
-    mine = explicit_ssim(a, b)
+    mine = ssim_map(a, b)
     np.testing.assert_allclose(mine[5:-5, 5:-5], framed[5:-5, 5:-5], atol=1e-7)
     np.testing.assert_allclose(losses.ssim(jnp.float32(a), jnp.float32(b)), mine.mean(), atol=2e-5)
-
-
-def explicit_ssim(a, b):
-    """Every window spelled out: 11 x 11 weights of a Gaussian of sigma 1.5 over an image padded with zeros."""
-    x = np.arange(-5, 6)
-    window = np.exp(-(x[:, None] ** 2 + x**2) / (2 * 1.5**2))
-    window /= window.sum()
-
-    def mean(image):
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 5), (11, 11))
-        return (windows * window).sum((-1, -2))
-
-    c1, c2 = 0.01**2, 0.03**2
-    ma, mb = mean(a), mean(b)
-    va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
-    return (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
 
 
 def test_ssim_of_an_image_with_itself_is_1_and_its_gradient_0():
@@ -95,12 +80,16 @@ def test_ssim_of_an_image_with_itself_is_1_and_its_gradient_0():
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
-def test_image_losses_agree_with_the_published_outputs():
-    stored = np.load(fixture("losses.npz"))
-    a, b = jnp.asarray(stored["image_a"]), jnp.asarray(stored["image_b"])
-    np.testing.assert_allclose(1 - losses.ssim(a, b), stored["ssim_loss"], rtol=1e-3)
-    np.testing.assert_allclose(losses.combined(a, b), stored["combi_loss"], rtol=1e-4)
-    np.testing.assert_allclose(losses.mse(a[..., None], b[..., None], jnp.ones(a.shape)), stored["mse"], rtol=1e-5)
+def test_image_losses_are_the_reference_s(source, precision):
+    stored = read(source, "losses")
+    a, b = cast((stored["image_a"], stored["image_b"]), precision)
+    found = {
+        "ssim_loss": 1 - losses.ssim(a, b),
+        "combi_loss": losses.combined(a, b),
+        "mse": losses.mse(a[..., None], b[..., None], jnp.ones(a.shape, precision)),
+    }
+    for key, got in found.items():
+        assert agree(got, stored[key], precision), key
 
 
 def test_binary_cross_entropy_is_over_every_class_of_known_points():
@@ -123,8 +112,8 @@ def test_binary_cross_entropy_of_a_certain_answer_is_clamped_with_finite_gradien
     assert np.isfinite(gradient).all()
 
 
-def test_binary_cross_entropy_agrees_with_the_published_output():
-    stored = np.load(fixture("losses.npz"))
-    logits, labels = jnp.log(stored["probabilities"]), jnp.asarray(stored["onehot"].argmax(-1))
-    got = losses.binary_cross_entropy(logits, labels, jnp.ones(len(labels)))
-    np.testing.assert_allclose(got, stored["bce"], rtol=1e-5)
+def test_binary_cross_entropy_is_the_reference_s(source, precision):
+    stored = read(source, "losses")
+    logits, labels = jnp.log(cast(stored["probabilities"], precision)), jnp.asarray(stored["onehot"].argmax(-1))
+    got = losses.binary_cross_entropy(logits, labels, jnp.ones(len(labels), precision))
+    assert agree(got, stored["bce"], precision)

@@ -1,61 +1,25 @@
-"""The reference's networks, to its published numbers: INteRp-OCT, doi 10.1007/978-3-658-47422-5_24.
+"""The reference's networks, to its numbers at omega 30: INteRp-OCT, doi 10.1007/978-3-658-47422-5_24.
 
 All sizes are read from the files, so that other fixtures of the same kind can be put through ($INR_JAX_FIXTURES).
 """
 
 import json
-import os
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_names
-from toy import ROOT, fixture
+from parity import FINER_FLOAT32, agree, cast, error, read
+from toy import fixture, hyper
 
 from inr_jax import losses
 from inr_jax.networks import fields, modulated_siren
-from inr_jax.types import Hyper
 
-FOLDER = Path(os.environ.get("INR_JAX_FIXTURES", ROOT.parent / "shared" / "reference"))
 ACTIVATIONS = {"siren": "sine", "wire": "wire", "finer": "finer", "relu": "relu"}
 BODIES = ("mlp", "res", "coords", "res_coords")
-NAMED = [f"field_{activation}_{body}" for activation in ACTIVATIONS for body in BODIES]
-FOUND = [path.stem for path in sorted(FOLDER.glob("field_*.npz")) if path.stem != "field_modulated_siren"]
-OURS = sorted({*NAMED, *FOUND})
-OMEGA = 30.0
-PRECISIONS = {"float64": 1e-8, "float32": 1e-5}
-FINER_FLOAT32 = 1e-3  # arguments of its sines are in the thousands
-
-
-@pytest.fixture(params=PRECISIONS)
-def precision(request):
-    """float64 or float32, as JAX's default within the test."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", request.param == "float64")
-    yield request.param
-    jax.config.update("jax_enable_x64", before)
-
-
-def read(name):
-    with np.load(fixture(f"{name}.npz")) as file:
-        return dict(file)
-
-
-def cast(tree, precision):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)
-
-
-def hyper(precision):
-    values = dict.fromkeys(Hyper._fields, 0.0) | {"omega_first": OMEGA, "omega_last": OMEGA, "spread": 10.0}
-    return Hyper(**cast(values, precision))
-
-
-def error(got, expected):
-    """max |d| / max |ref|."""
-    return np.abs(np.asarray(got, np.float64) - expected).max() / np.abs(expected).max()
+NAMES = [f"field_{activation}_{body}" for activation in ACTIVATIONS for body in BODIES]
 
 
 def network(name, params, inputs, latent):
@@ -70,16 +34,17 @@ def network(name, params, inputs, latent):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_field_has_the_published_features_heads_losses_and_latent_gradient(name, precision):
-    stored = read(name)
+@pytest.mark.parametrize("name", NAMES)
+def test_field_has_the_reference_s_features_heads_losses_and_latent_gradient(source, name, precision):
+    stored = read(source, name)
     plain = torch_names.field(stored, stored["latent"].size)
     _, apply = network(name, plain, stored["coords"], stored["latent"])
     params, coords, latent, target = cast((plain, stored["coords"], stored["latent"], stored["target"]), precision)
+    numbers = cast(hyper(), precision)
     labels, everywhere = jnp.asarray(stored["onehot"].argmax(-1)), jnp.ones(len(target), precision)
 
     def loss(latent):
-        values = apply(params, {"vector": latent}, coords, hyper(precision))
+        values = apply(params, {"vector": latent}, coords, numbers)
         terms = {
             "loss_reconstruction": losses.mse(values["intensity"], target, everywhere),
             "loss_segmentation": losses.binary_cross_entropy(values["segmentation"], labels, everywhere),
@@ -98,12 +63,12 @@ def test_field_has_the_published_features_heads_losses_and_latent_gradient(name,
     }
     is_finer = "finer" in name and precision == "float32"
     for key, got in (outputs | terms).items():
-        assert error(got, stored[key]) < (FINER_FLOAT32 if is_finer else PRECISIONS[precision]), key
-    assert error(total, stored["loss"]) < PRECISIONS[precision]
+        assert error(got, stored[key]) < FINER_FLOAT32 if is_finer else agree(got, stored[key], precision), key
+    assert agree(total, stored["loss"], precision)
 
 
-def test_modulated_siren_has_the_published_features_and_latent_gradient(precision):
-    stored = read("field_modulated_siren")
+def test_modulated_siren_has_the_reference_s_features_and_latent_gradient(source, precision):
+    stored = read(source, "field_modulated_siren")
     plain = torch_names.modulated_siren(stored)
     _, apply = modulated_siren.field(
         width=plain["layer_0_bias"].size, depth=torch_names.layer_count(stored) - 1, encoding="identity",
@@ -111,14 +76,15 @@ def test_modulated_siren_has_the_published_features_and_latent_gradient(precisio
         sides=stored["coords"].shape[-1] - 3,
     )  # fmt: skip
     params, coords, latent = cast((plain, stored["coords"], stored["latent"]), precision)
+    numbers = cast(hyper(), precision)
 
     def loss(latent):
-        features = apply(params, {"vector": latent}, coords, hyper(precision))["features"]
+        features = apply(params, {"vector": latent}, coords, numbers)["features"]
         return jnp.mean(features**2), features
 
     (total, features), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(latent)
     for key, got in (("features", features), ("loss", total), ("grad_latent", gradient)):
-        assert error(got, stored[key]) < PRECISIONS[precision], key
+        assert agree(got, stored[key], precision), key
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -133,7 +99,7 @@ def test_weights_and_biases_of_a_whole_network_start_within_the_published_bounds
         residual=True, inputs_everywhere=True, axes=(), read="linear", vector="input", heads={"intensity": 1},
         intensity="sigmoid", dimensions=3, sides=1, bfloat16=False,
     )  # fmt: skip
-    params = init(jax.random.key(0), {"vector": jnp.zeros(latent)}, hyper("float32"))
+    params = init(jax.random.key(0), {"vector": jnp.zeros(latent)}, hyper())
     for name, (shape, low, high, spread) in stats.items():
         _, i, branch, kind = name.split(".")
         number = ("freqs", "scale").index(branch) if branch != "linear" else 0

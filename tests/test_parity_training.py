@@ -1,10 +1,12 @@
-"""The reference's training step, to its published trace: twelve steps of one whole B-scan each."""
+"""The reference's training step, to its traces of some steps, one whole B-scan each."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch_names
-from toy import ROOT, fixture, read_config
+from parity import cast, error, read
+from toy import ROOT, read_config
 
 from inr_jax import coordinates, measurements, model, population, recipe
 from inr_jax.population import State
@@ -12,6 +14,11 @@ from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
 
 RATE = 1e-3
+TRACES = [  # (source, precision, limit): the published one was computed in float32
+    ("own", "float64", 1e-8),
+    ("own", "float32", 1e-4),
+    ("published", "float32", 1e-4),
+]
 ORDER = (2, 0, 1)  # the reference's (row, column, B-scan) as our (B-scan, row, column)
 
 
@@ -31,42 +38,46 @@ def raw_population(stored) -> Population:
     )  # fmt: skip
 
 
-def test_twelve_steps_give_the_published_losses_and_latents():
-    with np.load(fixture("autodecoder_trace.npz")) as file:
-        stored = dict(file)
+def in_precision(tree, precision):
+    """The same arrays, those of floating point in this precision."""
+    return jax.tree.map(lambda leaf: leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
+@pytest.mark.parametrize(("source", "precision", "limit"), TRACES, indirect=["precision"])
+def test_training_steps_give_the_reference_s_losses_and_latents(source, precision, limit):
+    stored = read(source, "autodecoder_trace")
     scans, field = raw_population(stored), torch_names.field(stored, stored["latents"].shape[1], ORDER)
     del field["features_weight"], field["features_bias"]
     config = read_config(ROOT / "configs" / "interp_oct_general.py")
     config.model.width = field["layer_0"]["bias_0"].size
     config.model.depth = torch_names.layer_count(stored)
     config.model.modulation.vector.size = stored["latents"].shape[1]
-    config.train.autodecoder.rates = {"field": RATE, "table": RATE}
     built = model.build(config, model.Signal.of(scans))
+    rates = cast({"rate_field": RATE, "rate_table": RATE}, precision)
     stage = recipe.stages(config)[0]
+    stage = stage._replace(hyper=cast(stage.hyper, precision)._replace(**rates))
     state = recipe.initial_state(config, built, len(scans.names))
     assert jax.tree.structure(state.params.field) == jax.tree.structure(field)
-    field = jax.tree.map(jnp.float32, field)
-    state = State(
-        state.step, state.params._replace(field=field), {"vector": jnp.asarray(stored["latents"])}, state.optimizer
-    )
+    params = state.params._replace(field=cast(field, precision))
+    table = {"vector": cast(stored["latents"], precision)}
+    state = in_precision(State(state.step, params, table, state.optimizer), precision)
     data = measurements.to_device(scans, np.ones(3, np.float32), config.model.extent.to_dict())
     pools = measurements.pools(scans.measured)
-    loss = recipe.subject_loss(config, stage, built, data, pools, scans.measured.shape)
+    loss = recipe.subject_loss(config, stage, built, in_precision(data, precision), pools, scans.measured.shape)
     optimizer = population.outer_optimizer(config.train.clip)
 
     @jax.jit
     def step(state, visit):
         return population.batch_step(
-            loss, state, visit[None], optimizer, stage.learns, stage.hyper, jnp.float32(1), jax.random.key(0),
+            loss, state, visit[None], optimizer, stage.learns, stage.hyper, jnp.ones((), precision), jax.random.key(0),
         )  # fmt: skip
 
     losses = []
     for subject, bscan in stored["order"]:
         state, metrics = step(state, jnp.int32(subject * scans.measured.shape[0] + bscan))
         losses.append(float(metrics["loss"]))
-    np.testing.assert_allclose(losses, stored["losses"], rtol=1e-4)
-    error = np.abs(state.table["vector"] - stored["final_latents"]).max() / np.abs(stored["final_latents"]).max()
-    assert error < 1e-4
+    assert error(losses, stored["losses"]) < limit
+    assert error(state.table["vector"], stored["final_latents"]) < limit
 
 
 def test_coordinates_of_the_reference_end_on_the_outermost_voxels_and_its_b_scans_within_a_tenth():
