@@ -17,7 +17,7 @@ from inr_jax import baselines, new_scan, preprocessing, raw_scans, report, scan_
 from inr_jax.baselines import Prediction
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
-from inr_jax.evaluate import Evaluation, score_all, scoring_of, write_tables
+from inr_jax.evaluate import PARTIAL, Evaluation, score_all, scoring_of, write_tables
 from inr_jax.interpolation import axis_masks
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Answers, Trained
@@ -158,7 +158,7 @@ def _write(folder: Path, model: Trained, found: Evaluation, keep_every: int) -> 
     """Tables, the answered volume, the report: all of them or none; and the table, printed."""
     table = tables.summarise(found.rows)
     name = found.population.names[0]
-    with new_scan.all_or_none(folder) as part:
+    with scan_io.all_or_none(folder, PARTIAL) as part:
         write_tables(part, found.rows, found.layers)
         tables.write_csv(tables.summary_rows(table), part / "summary.csv")
         workdir.write_json(part / "summary.json", json.loads(tables.to_json(table)))
