@@ -197,6 +197,12 @@ TRAININGS = [
     Case("unknown stage", flag("--config.train.stages=('meta',)"), ("train.stages", "autodecoder", "'meta'")),
     Case("no people", flag("--config.data.phantom_oct.people=(2,1,0)"), ("phantom_oct.people", "1 or more")),
     Case("two splits", flag("--config.data.phantom_oct.people=(2,1)"), ("phantom_oct.people", "three")),
+    Case("seed below zero", flag("--config.data.phantom_oct.seed=-1"), ("phantom: seed: expected 0 or more", "-1")),
+    Case(
+        "a patch larger than a B-scan",
+        flag("--config.train.autodecoder.draw=patches", "--config.train.autodecoder.patch=(64,8)"),
+        ("train.autodecoder.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (64, 8)",),
+    ),
     Case("too few people", volumes(2, PATCH), ("data.volumes.people", "at least 3 people", "found 2")),
     Case("too few people in npz", interp(population_of(2)), ("interp_oct", "at least 3 people", "found 2")),
     Case(
@@ -262,6 +268,24 @@ def test_no_scan_is_named_as_what_an_evaluation_writes_beside_it(toy_model, tmp_
         )
         assert "evaluate: name: expected another than metrics.csv, " in said.error
     assert tree(tmp_path) == {"eyes.npz"}
+
+
+ADAPT = {
+    "together=0": "adapt.together: expected 1 or more; found 0",
+    "epochs=-1": "adapt.epochs: expected 0 or more; found -1",
+    "draws=-1": "adapt.draws: expected 0 or more; found -1",
+    "points=0": "adapt.points: expected 1 or more; found 0",
+    "patch=(8,64)": "adapt.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (8, 64)",
+    "patch=(0,8)": "adapt.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (0, 8)",
+}
+
+
+@pytest.mark.parametrize("word", ADAPT)
+def test_evaluate_refuses_an_adaptation_that_cannot_be(word, toy_model, tmp_path, capsys):
+    patches = ("--config.adapt.epochs=1", "--config.adapt.draw=patches") if "patch" in word else ()
+    more = (*patches, f"--config.adapt.{word}", "--nobaselines", f"--output={tmp_path / 'out'}")
+    assert ADAPT[word] in say(capsys, "evaluate", f"--workdir={toy_model}", *more).error
+    assert not tree(tmp_path)
 
 
 def test_a_data_folder_that_is_not_there_is_told_by_the_name_it_was_set_with(tmp_path, capsys, monkeypatch):
