@@ -53,8 +53,11 @@ def adapted(job: Job, *, steps: int | None, shown: str | None) -> Iterator[Taken
     """The modulation of every scan in turn.
 
     `adapt.together` scans are one dispatch, whose seconds they share. shown: what a progress bar is called; None: no
-    bar. Raises InputError for a fit that never has a finite loss.
+    bar. Raises InputError for counts below the least there can be, and a fit that never has a finite loss.
     """
+    for key, least in (("steps", 0), ("points", 1), ("together", 1), ("epochs", 0), ("draws", 0)):
+        if job.config.adapt[key] < least:
+            raise InputError(f"adapt.{key}: expected {least} or more; found {job.config.adapt[key]}")
     done = _read_kept(job) if job.config.adapt.epochs else {}
     left = [i for i in range(len(job.names)) if i not in done]
     found = _adapt(job, left, steps, shown) if left else iter(())

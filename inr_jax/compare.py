@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ FACTS = (
     "note",
     "conventions",
 )  # columns of words; all others are numbers
-NEEDED = ("person", "method", "kind")
+NEEDED = ("person", "subject", "method", "kind")
 BY_LABEL = ("dice", "assd_um", "hd95_um", "thickness_mae_um", "thickness_bias_um")
 ARROWS = {"larger": "↑", "smaller": "↓", "nearer 0": "→0"}
 HEADER = ("", "people", "first", "second", "second - first [95%]", "p")
@@ -49,9 +50,8 @@ class Run(NamedTuple):
     def labels(self) -> list[str]:
         return list(dict.fromkeys(row["label"] for row in self.layers))
 
-    @property
-    def people(self) -> set[str]:
-        return {row["person"] for row in self.rows}
+    def all_of(self, fact: str) -> set[str]:
+        return {row[fact] for row in self.rows}
 
     @property
     def name(self) -> str:
@@ -86,7 +86,8 @@ def compare(
 
     Scores by label stand in the files alone; the printed table has their means over labels.
     method: of both runs; against: of the second, where it is another (a baseline, say). By default the model's own
-    first method of each. Raises InputError where a folder has no evaluation or no such method, or people differ.
+    first method of each. Raises InputError where a folder has no evaluation or no such method, or people, scans or
+    kinds of places differ.
     """
     a = read_run(Path(first), method)
     b = read_run(Path(second), method if against is None else against)
@@ -126,6 +127,10 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
         raise InputError(f"{path}: expected a table of inr-jax evaluate; found {str(error).splitlines()[0]}") from error
     if not rows or any(not row.get(name) for row in rows for name in needed):
         raise InputError(f"{path}: expected rows with {', '.join(needed)}; found {'none' if not rows else 'others'}")
+    named = needed[1:]  # a scan is one person's
+    ((key, count),) = Counter(tuple(row[name] for name in named) for row in rows).most_common(1)
+    if count > 1:
+        raise InputError(f"{path}: expected one row for every {', '.join(named)}; found {count} for {', '.join(key)}")
     return rows
 
 
@@ -137,14 +142,16 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_pairs(a: Run, b: Run) -> None:
-    """Raises InputError where two runs are not of the same people, or not scored alike: nothing could be paired."""
-    if a.people != b.people:
-        odd = min(a.people ^ b.people)
-        owner, other = (a, b) if odd in a.people else (b, a)
-        raise InputError(
-            f"compare: expected the same people in both; found {len(a.people)} and {len(b.people)},"
-            f" {odd} in {owner.folder} and not in {other.folder}"
-        )
+    """Raises InputError where two runs are not of the same people, scans and kinds of places, or not scored alike."""
+    for fact, called in (("person", "people"), ("subject", "scans"), ("kind", "kinds")):
+        found = [run.all_of(fact) for run in (a, b)]
+        if found[0] != found[1]:
+            odd = min(found[0] ^ found[1])
+            owner, other = (a, b) if odd in found[0] else (b, a)
+            raise InputError(
+                f"compare: expected the same {called} in both; found {len(found[0])} and {len(found[1])},"
+                f" {odd} in {owner.folder} and not in {other.folder}"
+            )
     scored = [" and ".join(sorted({row.get("conventions", "") for row in run.rows})) for run in (a, b)]
     if scored[0] != scored[1]:
         raise InputError(f"compare: expected the same conventions in both; found {scored[0]} and {scored[1]}")
@@ -247,7 +254,7 @@ def write_comparison(output: Path, a: Run, b: Run, found: Sequence[Difference]) 
     write_report(
         output / "comparison.html",
         title="Two evaluations compared",
-        lead=f"{len(a.people)} people, paired: the second minus the first.",
+        lead=f"{len(a.all_of('person'))} people, paired: the second minus the first.",
         facts={"First": a.name, "Second": b.name, "By label": _layers_compared(a, b)},
         scores={},
         figures=[],

@@ -12,11 +12,15 @@ from ml_collections import ConfigDict
 
 from inr_jax import baselines, data, lpips, metrics, report, scan_io, tables, trained, workdir
 from inr_jax.baselines import Prediction
+from inr_jax.errors import InputError
+from inr_jax.scan import checked_name
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Frame, Population
 
 Row = dict[str, Any]
 FITS = ".fits"  # where fits of minutes and hours are kept until the evaluation is written
+RESULTS = ("metrics.csv", "layers.csv", "summary.csv", "summary.json", "modulations.npz", "report.html", "figures")
+PARTIAL = ("layers.csv", "*/segmentation.*", "*/known.*", "figures/*.png")  # what not every evaluation writes
 
 
 class Scoring(NamedTuple):
@@ -107,6 +111,13 @@ def _scored(population: Population, i: int) -> np.ndarray:
     return np.ones_like(population.valid[i]) if population.truth is not None else population.valid[i]
 
 
+def check_names(names: tuple[str, ...]) -> None:
+    """InputError for a scan whose folder of results would lie where something of the whole evaluation does."""
+    for name in names:
+        if checked_name(name, "evaluate") in (*RESULTS, FITS):
+            raise InputError(f"evaluate: name: expected another than {', '.join((*RESULTS, FITS))}; found {name}")
+
+
 def assess(
     model: Trained,
     split: str,
@@ -120,6 +131,7 @@ def assess(
     """Adapts to every scan of a split and scores it; compared: beside all baselines; quick: tuned on fewer scans."""
     config = model.config.data
     population = data.load(config, split)
+    check_names(population.names)
     fit = fit and not model.config.adapt.epochs  # it goes on from learned steps
     own = {trained.own_name(model.config): False} | ({"inr_jax, fit": True} if fit else {})
     answers = {
@@ -169,27 +181,21 @@ def evaluate(
 
     config: the training's, with other settings of `data`, `adapt` or `fit` (another variant of the phantom).
     compared: the baselines are scored, too. scoring: other conventions of intensity scores, further metrics.
-    An evaluation that was stopped in its fits by epochs goes on with the scans that are left.
-    Raises InputError if there is no training in `folder`, or `output` cannot be written.
+    All of them are written at the end or none; they replace those of an evaluation before, and leave all else in
+    `output` as it is. One that was stopped in its fits by epochs goes on with the scans that are left.
+    Raises InputError if there is no training in `folder`, a scan is named as a file of results, or `output` cannot be
+    written.
     """
     output = Path(output)
     model = trained.restore(folder)
     model = model if config is None else replace(model, config=config)
-    scan_io.make_folder(output)
+    scan_io.check_place(output)
     found = assess(
         model, split, compared=compared, quick=quick, fit=fit, scoring=scoring, keep=output / FITS
     )  # fmt: skip
     table = tables.summarise(found.rows)
-    _write_results(output, model, found, table)
-    name, people = model.config.data.name, len(set(found.population.people))
-    report.evaluation_report(
-        output / "report.html", model, found, table,
-        title=f"{name}: {split} scans",
-        lead=f"{len(found.population.names)} scans of {people} people ({split} split), each adapted to its measured"
-        " places and scored beside what can be done without a model.",
-        source=f"{name}, {split} split",
-        log=Path(folder) / workdir.LOG,
-    )  # fmt: skip
+    with scan_io.all_or_none(output, PARTIAL) as part:
+        _write_results(part, model, found, table, split=split, log=Path(folder) / workdir.LOG)
     shutil.rmtree(output / FITS, ignore_errors=True)  # all it was for is written
     note = f" ({found.population.note})" if found.population.note else ""
     print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
@@ -200,8 +206,10 @@ def evaluate(
     return found
 
 
-def _write_results(output: Path, model: Trained, found: Evaluation, table: tables.Table) -> None:
-    """Tables and modulations of all scans, and in a folder for each its tables and volumes."""
+def _write_results(
+    output: Path, model: Trained, found: Evaluation, table: tables.Table, *, split: str, log: Path
+) -> None:
+    """Tables and modulations of all scans, the report, and in a folder for each scan its tables and volumes."""
     write_tables(output, found.rows, found.layers)
     tables.write_csv(tables.summary_rows(table), output / "summary.csv")
     workdir.write_json(output / "summary.json", json.loads(tables.to_json(table)))
@@ -213,6 +221,15 @@ def _write_results(output: Path, model: Trained, found: Evaluation, table: table
         scan_io.make_folder(own)
         write_tables(own, *([row for row in rows if row["subject"] == name] for rows in (found.rows, found.layers)))
         write_scan(own, found.population, found.answers[first], model.classes, i)
+    name, people = model.config.data.name, len(set(found.population.people))
+    report.evaluation_report(
+        output / "report.html", model, found, table,
+        title=f"{name}: {split} scans",
+        lead=f"{len(found.population.names)} scans of {people} people ({split} split), each adapted to its measured"
+        " places and scored beside what can be done without a model.",
+        source=f"{name}, {split} split",
+        log=log,
+    )  # fmt: skip
 
 
 def write_tables(folder: Path, rows: list[Row], layers: list[Row]) -> None:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from inr_jax.errors import InputError
 from inr_jax.flattening import (
+    INSIDE,
     between,
     filled_membrane,
     flattening_shift,
@@ -54,8 +55,9 @@ def checked_options(options: Options) -> Options:
         raise InputError(f"membrane: expected one of {', '.join(SOURCES)}, found {options.membrane}")
     if options.bscans not in BSCANS:
         raise InputError(f"bscans: expected one of {', '.join(BSCANS)}, found {options.bscans}")
-    if not 0 < options.target < 1:
-        raise InputError(f"target: expected a share of the rows between 0 and 1, found {options.target}")
+    first, last = INSIDE
+    if not first < options.target < last:
+        raise InputError(f"target: expected a share of the rows between {first} and {last}, found {options.target}")
     if len(options.percentiles) != 2 or not 0 <= options.percentiles[0] < options.percentiles[1] <= 100:
         raise InputError(f"percentiles: expected two rising numbers from 0 to 100, found {options.percentiles}")
     if options.normalise_by not in NORMALISE_BY:

@@ -17,6 +17,8 @@ def deal_people(people: Iterable[str], folds: int, seed: int) -> list[set[str]]:
         raise InputError(f"folds: expected 2 or more, found {folds}")
     if len(everyone) < folds:
         raise InputError(f"folds: expected at least {folds} people for {folds} folds, found {len(everyone)}")
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or more, found {seed}")
     order = np.random.default_rng(seed).permutation(len(everyone))
     return [{everyone[i] for i in order[fold::folds]} for fold in range(folds)]
 

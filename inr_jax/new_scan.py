@@ -1,11 +1,8 @@
 """`inr-jax adapt`: scans of a person in; B-scans at any position, labels, numbers and a report out."""
 
 import logging
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +26,7 @@ from inr_jax import (
     trained,
 )
 from inr_jax.errors import InputError
-from inr_jax.scan import Scan, checked_labels
+from inr_jax.scan import Scan, checked_labels, checked_name
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
@@ -231,7 +228,7 @@ def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
     All of them or none. Raises InputError where that cannot be.
     """
     spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    with all_or_none(folder) as part:
+    with scan_io.all_or_none(folder, ("segmentation.*",)) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
         if rendered.labels is not None:
             scan_io.write_labels(
@@ -240,24 +237,6 @@ def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
         trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
         tables.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
         scan_report.scan_report(part / "report.html", model, scan, rendered)
-
-
-@contextmanager
-def all_or_none(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` whose files move there on success, and which goes with them on failure."""
-    part = folder.with_name(f".{os.getpid()}.{folder.name}")
-    scan_io.make_folder(part)
-    try:
-        yield part
-        scan_io.make_folder(folder)
-        for file in sorted(part.iterdir()):
-            os.replace(file, folder / file.name)
-    except InputError as error:
-        raise InputError(str(error).replace(str(part), str(folder))) from error
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def adapt_files(
@@ -294,9 +273,7 @@ def _scans(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
     written: dict[str, str] = {}
     for file in files:
         for scan in _scans_of(file, config.data.interp_oct):
-            if scan.name in ("", "..") or Path(scan.name).name != scan.name:
-                raise InputError(f"{file}: name: expected one that can name a folder; found {scan.name!r}")
-            if scan.name in written:
+            if checked_name(scan.name, file) in written:
                 raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")
             written[scan.name] = file
             yield scan

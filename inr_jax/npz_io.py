@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inr_jax.errors import InputError
-from inr_jax.scan import Scan, Triple, checked, checked_labels
+from inr_jax.scan import Scan, Triple, checked, checked_labels, checked_name
 
 
 def read_npz(path: Path, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def _several(arrays: dict[str, np.ndarray], where: str, slo_axes: str | None) ->
     _need(arrays, "oct_vols", (volumes.shape,), where)
     count, _, columns, bscans = volumes.shape
     spacing = np.broadcast_to(_need(arrays, "spacing_oct", ((3,), (count, 3)), where), (count, 3))
-    names = [str(name) for name in arrays.get("subject_names", np.arange(count))]
+    names = [checked_name(str(name), where) for name in arrays.get("subject_names", np.arange(count))]
     if len(names) != count or len(set(names)) != count:
         raise InputError(f"{where}: subject_names: expected {count} different names, found {len(set(names))}")
     labels = valid = slos = None
@@ -144,7 +144,7 @@ def _one(arrays: dict[str, np.ndarray], path: Path) -> Scan:
         rest["slo_spacing"] = tuple(map(float, _need(arrays, "slo_spacing", ((2,),), where)))
         rest["ascans_on_slo"] = _need(arrays, "ascans_on_slo", ((bscans, columns, 2),), where).astype(np.float32)
     text = {key: str(arrays[key]) for key in ("laterality", "name", "person") if key in arrays}
-    name = text.get("name", path.stem)
+    name = checked_name(text.get("name", path.stem), where)
     scan = Scan(volume.astype(np.float32), spacing, name=name, person=text.get("person", name), **rest)  # type: ignore[arg-type]
     return checked(replace(scan, laterality=text.get("laterality") or None), where)
 

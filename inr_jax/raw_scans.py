@@ -13,7 +13,7 @@ from inr_jax.data.phantom_oct import scan_of
 from inr_jax.errors import InputError
 from inr_jax.npz_io import read_npz_names, read_npz_scans
 from inr_jax.phantom import make_eye
-from inr_jax.scan import Scan
+from inr_jax.scan import Scan, checked_name
 from inr_jax.scan_io import IMAGE_SUFFIXES, SLO_SUFFIXES, read_image, read_labels, stem, with_slo
 
 MOST_CLASSES = 256  # labels are written as bytes
@@ -32,13 +32,14 @@ class RawScan(NamedTuple):
 def find_scans(config: ConfigDict) -> list[RawScan]:
     """All scans of `config.path`, a file or folder of them; of the phantom where it is ''.
 
-    Raises InputError for a name that `subject_pattern` does not match or that comes twice, and where there are none.
+    Raises InputError for a name that `subject_pattern` does not match, that comes twice or that no folder can have, and
+    where there are none.
     """
     found = _phantoms(config.phantom) if not config.path else _files(Path(config.path), config)
     named: dict[str, str] = {}
     scans = []
     for name, file, read in found:
-        if name in named:
+        if checked_name(name, file) in named:
             raise InputError(f"{file}: name: expected every name once, found {name} in {named[name]}, too")
         named[name] = file
         match = match_subject(config.subject_pattern, name, file)

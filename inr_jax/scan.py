@@ -1,6 +1,7 @@
 """One scan in memory, and what makes it a measurement. No jax here."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -45,6 +46,13 @@ def checked(scan: Scan, where: str) -> Scan:
     if scan.slo is not None and not np.isfinite(scan.slo).all():
         raise InputError(f"{where}: SLO: expected finite numbers, found NaN or infinite")
     return scan
+
+
+def checked_name(name: str, where: str) -> str:
+    """The name of a scan, or InputError where no folder can have it: results are written to OUTPUT/<name>."""
+    if name in ("", "..") or Path(name).name != name or not name.isprintable():
+        raise InputError(f"{where}: name: expected one that can name a folder; found {name!r}")
+    return name
 
 
 def checked_labels(labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str) -> Int[np.ndarray, "*grid"]:

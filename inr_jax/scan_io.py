@@ -2,8 +2,9 @@
 
 import gzip
 import os
+import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +226,52 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path}: expected a folder that can be made; found: {error.strerror}") from error
     if not os.access(path, os.W_OK):
         raise InputError(f"{path}: expected a writable folder; found one that is not")
+
+
+def check_place(path: Path) -> None:
+    """InputError where `make_folder` could not make a folder that can be written; makes none."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{path}: expected a folder that can be made; found the file {there}")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{path}: expected a writable folder; found one that is not")
+
+
+@contextmanager
+def all_or_none(folder: Path, stale: Sequence[str] = ()) -> Iterator[Path]:
+    """A folder to write into, whose files and folders move into `folder` on success, and which goes on failure.
+
+    What they do not replace in `folder` stays, but for files of results before these: those that match `stale`
+    (patterns from `folder` on, such as "figures/*.png") in it and in its folders that are written to. Raises InputError
+    where it cannot be written.
+    """
+    there = folder.is_dir()  # then what is written lies on its disk, which may be another than its parent's
+    part = (folder if there else folder.parent) / f".{os.getpid()}.{folder.resolve().name}"
+    try:
+        make_folder(part)
+        yield part
+        moves = [(path, folder / path.relative_to(part)) for path in sorted(part.rglob("*"))]
+        _check_free(moves)
+        folders = [folder, *(target for path, target in moves if path.is_dir())]
+        for target in folders:
+            make_folder(target)
+        for old in [old for target in folders for old in target.iterdir()]:
+            if old.is_file() and any(old.relative_to(folder).match(pattern) for pattern in stale):
+                old.unlink()
+        for path, target in moves:
+            if not path.is_dir():
+                os.replace(path, target)
+    except InputError as error:
+        raise InputError(str(error).replace(str(part), str(folder))) from error
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_free(moves: Sequence[tuple[Path, Path]]) -> None:
+    """InputError where a file would replace a folder, or a folder a file."""
+    for path, target in moves:
+        if target.exists() and target.is_dir() != path.is_dir():
+            expected, found = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+            raise InputError(f"{target}: expected {expected} or none; found {found}")

@@ -119,6 +119,8 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     folder = Path(folder)
     recipe.stages(config)  # what cannot be run is told before data are made
     population, validation = data.load(config.data, "train"), data.load(config.data, "validation")
+    if "autodecoder" in config.train.stages:
+        visits.check_patch(config.train.autodecoder, population.measured.shape, "train.autodecoder")
     half = coordinates.half_extent(population.measured.shape, population.spacing)
     built = model.build(config, model.Signal.of(population))
     with workdir.locked(folder):

@@ -17,7 +17,7 @@ from inr_jax import baselines, new_scan, preprocessing, raw_scans, report, scan_
 from inr_jax.baselines import Prediction
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
-from inr_jax.evaluate import Evaluation, score_all, scoring_of, write_tables
+from inr_jax.evaluate import PARTIAL, Evaluation, score_all, scoring_of, write_tables
 from inr_jax.new_scan import Rendered
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Answers, Trained
@@ -166,7 +166,7 @@ def _write(folder: Path, model: Trained, scan: Scan, found: Evaluation, rendered
     """Tables, the answered volume in the scan's geometry and units, the report; and the table, printed."""
     table = tables.summarise(found.rows)
     geometry = (scan.spacing, scan.origin, scan.direction)
-    with new_scan.all_or_none(folder) as part:
+    with scan_io.all_or_none(folder, PARTIAL) as part:
         write_tables(part, found.rows, found.layers)
         tables.write_csv(tables.summary_rows(table), part / "summary.csv")
         workdir.write_json(part / "summary.json", json.loads(tables.to_json(table)))

@@ -110,9 +110,19 @@ def check_bscans(draw: str, grid: tuple[int, ...], bscans: Int[np.ndarray, "b"],
         raise InputError(f"{where}: expected B-scans that were measured whole; found none")
 
 
+def check_patch(options: ConfigDict, grid: tuple[int, ...], where: str) -> None:
+    """Raises InputError where patches are to be drawn that no B-scan of the grid holds."""
+    patch = tuple(options.patch)
+    fits = len(patch) == 2 and all(1 <= part <= whole for part, whole in zip(patch, grid[-2:], strict=True))
+    if options.draw == "patches" and not fits:
+        rows, columns = grid[-2:]
+        raise InputError(f"{where}.patch: expected 1 to {rows} rows and 1 to {columns} A-scans; found {patch}")
+
+
 def draws_per_epoch(options: ConfigDict, pools: Pools, grid: tuple[int, ...], points: int) -> int:
     """Every measured B-scan once where they are taken whole; else `options.draws`, or what takes as many points."""
     check_bscans(options.draw, grid, pools.measured, "adapt.draw")
+    check_patch(options, grid, "adapt")
     if options.draw == "bscans":
         return len(pools.measured)
     if options.draws:

@@ -95,6 +95,7 @@ SCANS = [
     Case("in um instead of mm", scan_of(spacing=np.array(SPACING) * 1000), ("extent", "crop the scan")),
     Case("few rows", scan_of(voxels=layers((5, 4, 24))), ("8 or more rows", "(4, 24)")),
     Case("a name with a slash", scan_of(name="../eye"), ("name", "../eye")),
+    Case("a name with a slash among several", population_of(subject_names=np.array(["a", "../b"])), ("name", "'../b'")),
     Case("a name of no letters", scan_of(name=""), ("name",)),
     Case("slices of one", lambda f: ("--slices=3", write_npz(f / "a.npz", voxels=layers()[:1])), ("--slices=3",)),
 ]
@@ -200,6 +201,12 @@ TRAININGS = [
     Case("unknown stage", flag("--config.train.stages=('meta',)"), ("train.stages", "autodecoder", "'meta'")),
     Case("no people", flag("--config.data.phantom_oct.people=(2,1,0)"), ("phantom_oct.people", "1 or more")),
     Case("two splits", flag("--config.data.phantom_oct.people=(2,1)"), ("phantom_oct.people", "three")),
+    Case("seed below zero", flag("--config.data.phantom_oct.seed=-1"), ("phantom: seed: expected 0 or more", "-1")),
+    Case(
+        "a patch larger than a B-scan",
+        flag("--config.train.autodecoder.draw=patches", "--config.train.autodecoder.patch=(64,8)"),
+        ("train.autodecoder.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (64, 8)",),
+    ),
     Case("too few people", volumes(2, PATCH), ("data.volumes.people", "at least 3 people", "found 2")),
     Case("too few people in npz", interp(population_of(2)), ("interp_oct", "at least 3 people", "found 2")),
     Case(
@@ -213,6 +220,11 @@ TRAININGS = [
     Case("outside the window", volumes(3, PATCH, "--config.data.volumes.window=(5.0,9.0)"), ("window", "(5, 9)")),
     Case("missing key", interp(population_of(spacing_oct=None)), ("missing key", "spacing_oct")),
     Case("W == D", interp(population_of(shape=SQUARE, slo_imgs=np.ones((2, W, W)))), ("W == D == 24", "slo_axes")),
+    Case(
+        "a name that leaves the folder",
+        interp(population_of(4, subject_names=np.array(["a", "b", "c", "../../../esc_OD"]))),
+        ("eyes.npz: name: expected one that can name a folder; found '../../../esc_OD'",),
+    ),
     Case("labels outside", interp(population_of(4, seg_vols=np.full((4, H, W, D), 13))), ("classes", "0 to 12", "13")),
 ]
 
@@ -224,6 +236,60 @@ def test_train_refuses_a_bad_config_or_bad_data(case, tmp_path, capsys):
     said = say(capsys, "train", *arguments, f"--workdir={tmp_path / 'run'}")
     assert all(word in said.error for word in case.words), said.error
     assert tree(tmp_path) == before
+
+
+ESCAPES = ("../../../esc_OD", "/absolute", "..", ".", "a/b", "a\nb", "")
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+@pytest.mark.parametrize("command", ["evaluate", "validate", "prepare"])
+def test_no_scan_is_named_out_of_the_output(command, name, toy_model, tmp_path, capsys):
+    names = np.array(["a", "b", "c", name])
+    file = write_population(tmp_path / "eyes.npz", 4, subject_names=names)
+    arguments = {
+        "evaluate": (f"--workdir={toy_model}", "--config.data.name=interp_oct", f"--config.data.path={file}"),
+        "validate": (f"--workdir={toy_model}", file),
+        "prepare": (f"--config={toy.ROOT / 'configs' / 'prepare_oct.py'}", f"--config.path={file}"),
+    }[command]
+    said = say(capsys, command, *arguments, f"--output={tmp_path / 'deep' / 'out'}")
+    assert f"{file}: name: expected one that can name a folder; found {name!r}" in said.error
+    assert tree(tmp_path) == {"eyes.npz"}
+
+
+def test_a_single_scan_is_not_named_out_of_the_output(toy_model, tmp_path, capsys):
+    file = write_npz(tmp_path / "eye.npz", name="../eye")
+    said = say(capsys, "validate", f"--workdir={toy_model}", file, f"--output={tmp_path / 'out'}")
+    assert f"{file}: name: expected one that can name a folder; found '../eye'" in said.error
+    assert tree(tmp_path) == {"eye.npz"}
+
+
+def test_no_scan_is_named_as_what_an_evaluation_writes_beside_it(toy_model, tmp_path, capsys):
+    file = write_population(tmp_path / "eyes.npz", 3, subject_names=np.array(["figures", "report.html", ".fits"]))
+    data = ("--config.data.name=interp_oct", f"--config.data.path={file}")
+    for split in ("train", "validation", "test"):
+        said = say(
+            capsys, "evaluate", f"--workdir={toy_model}", *data, f"--split={split}", f"--output={tmp_path / 'o'}"
+        )
+        assert "evaluate: name: expected another than metrics.csv, " in said.error
+    assert tree(tmp_path) == {"eyes.npz"}
+
+
+ADAPT = {
+    "together=0": "adapt.together: expected 1 or more; found 0",
+    "epochs=-1": "adapt.epochs: expected 0 or more; found -1",
+    "draws=-1": "adapt.draws: expected 0 or more; found -1",
+    "points=0": "adapt.points: expected 1 or more; found 0",
+    "patch=(8,64)": "adapt.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (8, 64)",
+    "patch=(0,8)": "adapt.patch: expected 1 to 48 rows and 1 to 24 A-scans; found (0, 8)",
+}
+
+
+@pytest.mark.parametrize("word", ADAPT)
+def test_evaluate_refuses_an_adaptation_that_cannot_be(word, toy_model, tmp_path, capsys):
+    patches = ("--config.adapt.epochs=1", "--config.adapt.draw=patches") if "patch" in word else ()
+    more = (*patches, f"--config.adapt.{word}", "--nobaselines", f"--output={tmp_path / 'out'}")
+    assert ADAPT[word] in say(capsys, "evaluate", f"--workdir={toy_model}", *more).error
+    assert not tree(tmp_path)
 
 
 def test_a_data_folder_that_is_not_there_is_told_by_the_name_it_was_set_with(tmp_path, capsys, monkeypatch):

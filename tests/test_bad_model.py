@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
-from command import cut, environment, say, tree, untrained, write_npz
+from command import cut, environment, say, tree, untrained, write_npz, write_population
 
 from inr_jax.main import main
 from inr_jax.model import Signal
@@ -128,6 +129,53 @@ def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
     assert f"{tmp_path / 'out' / 'eye'}" in said.error
     assert "cannot be written" in said.error
     assert tree(tmp_path) == {"eye.npz", "out"}
+
+
+@pytest.fixture
+def unlabelled(toy_model, tmp_path) -> tuple:
+    """Arguments of an evaluation of seconds: four people without labels, of whom one is tested."""
+    slo = np.random.default_rng(0).random((4, 24, 5))
+    file = write_population(tmp_path / "eyes.npz", 4, slo_imgs=slo)
+    return (
+        f"--workdir={toy_model}", "--config.data.name=interp_oct", f"--config.data.path={file}",
+        "--config.adapt.epochs=1", "--nobaselines", f"--output={tmp_path / 'out'}",
+    )  # fmt: skip
+
+
+def test_an_evaluation_replaces_the_one_before_and_leaves_all_else(unlabelled, tmp_path, capsys):
+    assert say(capsys, "evaluate", *unlabelled).code == 0
+    out = tmp_path / "out"
+    written = tree(out)
+    (subject,) = (path.name for path in out.iterdir() if (path / "intensity.nii.gz").is_file())
+    before = ("metrics.csv", "layers.csv", "figures/thickness.png", f"{subject}/segmentation.ctbl")
+    others = ("notes.txt", "segmentation.ctbl", "paper/layers.csv", "figures/notes.txt", f"{subject}/notes.txt")
+    for name in before + others:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("before")
+    assert say(capsys, "evaluate", *unlabelled).code == 0
+    assert tree(out) == written | set(others) | {"paper"}
+    assert (out / "metrics.csv").read_text() != "before"
+
+
+def test_an_evaluation_that_cannot_be_written_writes_nothing_and_keeps_its_fits(unlabelled, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / "report.html").mkdir(parents=True)
+    said = say(capsys, "evaluate", *unlabelled)
+    assert f"{out / 'report.html'}: expected a file or none; found a folder" in said.error
+    assert {path.name for path in out.iterdir()} == {"report.html", ".fits"}
+    assert len(list((out / ".fits").iterdir())) == 1
+    (out / "report.html").rmdir()
+    assert say(capsys, "evaluate", *unlabelled).code == 0
+    assert not (out / ".fits").exists()
+    assert (out / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("word", ["data.interp_oct.fold=7", "data.path=/absent"])
+def test_an_evaluation_of_data_that_are_not_there_leaves_no_folder(word, unlabelled, tmp_path, capsys):
+    (tmp_path / "folds").mkdir()
+    more = (f"--config.data.path={tmp_path / 'folds'}", f"--config.{word}")
+    assert say(capsys, "evaluate", *unlabelled, *more).error
+    assert tree(tmp_path) == {"eyes.npz", "folds"}
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

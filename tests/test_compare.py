@@ -175,7 +175,9 @@ def test_what_cannot_be_compared_by_label_is_said(tmp_path):
 
 def test_a_table_of_layers_without_labels_is_refused(two):
     (two[0] / "layers.csv").write_text("person,method,kind,dice\np,m,k,1\n")
-    with pytest.raises(InputError, match=r"layers\.csv: expected rows with person, method, kind, label; found others"):
+    with pytest.raises(
+        InputError, match=r"layers\.csv: expected rows with person, subject, method, kind, label; found others"
+    ):
         compare.read_run(two[0], None)
 
 
@@ -198,6 +200,54 @@ def test_runs_on_different_people_are_refused_in_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def changed(folder, name, change):
+    """The evaluation with other rows in one of its tables."""
+    with (folder / name).open(newline="", encoding="utf-8") as file:
+        rows = change(list(csv.DictReader(file)))
+    tables.write_csv(rows, folder / name)
+    return folder
+
+
+def of_eye(eye):
+    return lambda rows: [row for row in rows if row["subject"].endswith(eye)]
+
+
+def of_kind(kind):
+    return lambda rows: [row for row in rows if row["kind"] == kind]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        (of_eye("R"), of_eye("L"), "the same scans in both; found 8 and 8, p0-L in {b} and not in {a}"),
+        (list, of_eye("L"), "the same scans in both; found 16 and 8, p0-R in {a} and not in {b}"),
+        (
+            of_kind("fitted"),
+            of_kind("interpolated"),
+            "the same kinds in both; found 1 and 1, fitted in {a} and not in {b}",
+        ),
+        (list, of_kind("fitted"), "the same kinds in both; found 2 and 1, interpolated in {a} and not in {b}"),
+    ],
+    ids=["right and left eyes", "one eye of two", "no kind in common", "one kind of two"],
+)
+def test_runs_on_other_scans_or_kinds_of_places_are_refused(tmp_path, first, second, found):
+    a = changed(evaluation(tmp_path / "a", [30.0] * 8), "metrics.csv", first)
+    b = changed(evaluation(tmp_path / "b", [30.0] * 8), "metrics.csv", second)
+    with pytest.raises(InputError) as error:
+        compare.compare(a, b, tmp_path / "out")
+    assert str(error.value) == "compare: expected " + found.format(a=a, b=b)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "layers.csv"])
+def test_a_scan_that_is_scored_twice_is_refused(tmp_path, name):
+    a = with_layers(tmp_path / "a", {"RNFL": {"assd_um": np.arange(8.0)}})
+    changed(a, name, lambda rows: [*rows, rows[2]])
+    expected = rf"{name}: expected one row for every subject, method, kind.*; found 2 for p0-L, inr_jax"
+    with pytest.raises(InputError, match=expected):
+        compare.compare(a, a)
+
+
 def test_runs_scored_in_other_conventions_are_refused(tmp_path):
     a = evaluation(tmp_path / "a", [30.0] * 8)
     b = evaluation(tmp_path / "b", [30.0] * 8, conventions="interp_oct")
@@ -209,8 +259,8 @@ def test_runs_scored_in_other_conventions_are_refused(tmp_path):
     ("content", "found"),
     [
         (None, r"expected a folder of inr-jax evaluate \(metrics.csv\); found none"),
-        (b"", "expected rows with person, method, kind; found none"),
-        (b"a,b\n1,2\n", "expected rows with person, method, kind; found others"),
+        (b"", "expected rows with person, subject, method, kind; found none"),
+        (b"a,b\n1,2\n", "expected rows with person, subject, method, kind; found others"),
         (b"person,method,kind,psnr\np,m,k,high\n", "could not convert string to float: 'high'"),
         (b"person,method,kind,psnr\np,m\n", "a row of another length than the header"),
         (b"person,method,kind,psnr\np,m,k,1,2\n", "a row of another length than the header"),

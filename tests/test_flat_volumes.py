@@ -180,6 +180,7 @@ def test_an_slo_is_read_where_the_a_scans_lie_or_by_index_where_nobody_says() ->
         ({"membrane": "label"}, "membrane: expected one of auto, labels"),
         ({"bscans": "all"}, "bscans: expected one of fitted, every"),
         ({"target": 65.0}, "target: expected a share"),
+        ({"target": 0.99}, "target: expected a share of the rows between 0.05 and 0.95, found 0.99"),
         ({"percentiles": (99.0, 1.0)}, "percentiles: expected two rising"),
         ({"normalise_by": "own"}, "normalise_by: expected one of fitted, all, found own"),
         ({"crop": (230,)}, "crop: expected rows and A-scans"),

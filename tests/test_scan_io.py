@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from real_data import real_data
 
 from inr_jax.errors import InputError
 from inr_jax.npz_io import read_npz_scans
-from inr_jax.scan_io import Scan, read_labels, read_scan, resampled_geometry, write_labels, write_volume
+from inr_jax.scan_io import Scan, all_or_none, read_labels, read_scan, resampled_geometry, write_labels, write_volume
 
 SPACING, ORIGIN = (0.24, 0.004, 0.06), (-3.0, 5.5, 12.25)
 TURNED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)
@@ -304,3 +305,54 @@ def test_the_real_torso_goes_out_where_it_came_in(tmp_path: Path) -> None:
     for corner in ((0, 0, 0), (121, 100, 111)):
         here, there = (image.TransformIndexToPhysicalPoint(corner) for image in (before, after))
         np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+def filled(folder, **files):
+    for name, content in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_is_written_whole_or_left_as_it_was(tmp_path, there):
+    out = tmp_path / "out"
+    filled(out, a="old", sub__b="old", sub__theirs="kept") if there else None
+    before = contents(tmp_path)
+    with suppress(KeyboardInterrupt), all_or_none(out) as part:
+        filled(part, a="new", sub__b="new")
+        raise KeyboardInterrupt
+    assert contents(tmp_path) == before
+    assert out.exists() == there
+    with all_or_none(out) as part:
+        filled(part, a="new", sub__b="new")
+    assert contents(out) == {"a": "new", "sub/b": "new"} | ({"sub/theirs": "kept"} if there else {})
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_results_of_before_go_where_their_folder_is_written_to(tmp_path):
+    filled(tmp_path, s="old", sub__s="old", other__s="theirs", sub__t="theirs")
+    with all_or_none(tmp_path, ("sub/s",)) as part:
+        filled(part, sub__a="new")
+    assert contents(tmp_path) == {"s": "old", "sub/a": "new", "other/s": "theirs", "sub/t": "theirs"}
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_replaced(tmp_path):
+    filled(tmp_path, a="old", sub="a file")
+    with (
+        pytest.raises(InputError, match="sub: expected a folder or none; found a file"),
+        all_or_none(tmp_path) as part,
+    ):
+        filled(part, a="new", sub__b="new")
+    assert contents(tmp_path) == {"a": "old", "sub": "a file"}
+
+
+def test_the_working_folder_can_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with all_or_none(Path(".")) as part:
+        filled(part, a="new")
+    assert contents(tmp_path) == {"a": "new"}

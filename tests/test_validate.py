@@ -132,6 +132,18 @@ def test_a_scan_without_labels_and_slo_is_scored_on_intensities(tmp_path, capsys
         assert all(row["dice"] == "" for row in csv.DictReader(file))
 
 
+def test_a_second_validation_replaces_the_first(tmp_path, capsys):
+    eye = write_image(tmp_path / "bare.nii.gz", layers((8, *SHAPE[1:])), SPACING)
+    command = ("validate", eye, f"--output={tmp_path / 'out'}", *SMALL)
+    assert say(capsys, *command, "--keep-every=2").code == 0
+    written = tree(tmp_path)
+    (tmp_path / "out" / "bare" / "layers.csv").write_text("of a scan with labels")
+    (tmp_path / "out" / "bare" / "notes.txt").write_text("mine")
+    assert say(capsys, *command, "--keep-every=3").code == 0
+    assert tree(tmp_path) == written | {"out/bare/notes.txt"}
+    assert "keep every 3" in (tmp_path / "out" / "bare" / "metrics.csv").read_text()
+
+
 def test_labels_and_slo_beside_an_image_are_used(tmp_path):
     arrays = dense()
     write_image(tmp_path / "eye.nii.gz", arrays["voxels"], (0.24, 0.004, 0.06))

@@ -59,7 +59,7 @@ def make_eye(
     `field` in mm; None: 5.8 x 0.9 x 5.8, or for "shifted" with B-scans 0.06 to 0.24 mm apart. `motion` scales
     all motion; `looks` is the number of frames averaged (None: the variant's). Raises InputError.
     """
-    _check(person, laterality, shape, variant, motion)
+    _check(person, laterality, shape, variant, seed, motion)
     who = (seed, person, "RL".index(laterality))
     instrument = _instrument(variant, looks)
     field = _field(seed, person, variant, shape) if field is None else field
@@ -94,13 +94,15 @@ def make_eye(
     )
 
 
-def _check(person: int, laterality: str, shape: tuple[int, int, int], variant: str, motion: float) -> None:
+def _check(person: int, laterality: str, shape: tuple[int, int, int], variant: str, seed: int, motion: float) -> None:
     if laterality not in ("R", "L"):
         raise InputError(f"phantom: laterality: expected 'R' or 'L', found {laterality!r}")
     if variant not in VARIANTS:
         raise InputError(f"phantom: variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
     if person < 0:
         raise InputError(f"phantom: person: expected 0 or more, found {person}")
+    if seed < 0:
+        raise InputError(f"phantom: seed: expected 0 or more, found {seed}")
     if motion < 0:
         raise InputError(f"phantom: motion: expected 0 or more, found {motion}")
     if len(shape) != 3 or min(shape) < 1 or min(shape[1:]) < 8:
