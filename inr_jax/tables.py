@@ -58,6 +58,7 @@ class Summary(NamedTuple):
     people: int
     low: float
     high: float
+    undefined: int  # scans without a score, which are in none of the numbers before
 
 
 class Line(NamedTuple):
@@ -94,17 +95,18 @@ def summarise(rows: Sequence[Row]) -> Table:
     for row in rows:
         groups.setdefault((row["method"], row["kind"]), []).append(row)
     lines = [
-        Line(method, kind, {metric: _summary(per_person(group, metric)) for metric in METRICS}, group[0]["note"])
+        Line(method, kind, {metric: _summary(group, metric) for metric in METRICS}, group[0]["note"])
         for (method, kind), group in groups.items()
     ]
     return sorted(lines, key=lambda line: line.oracle)
 
 
-def _summary(people: dict[str, float]) -> Summary:
-    values = np.array(list(people.values()))
+def _summary(rows: Sequence[Row], metric: str) -> Summary:
+    values = np.array(list(per_person(rows, metric).values()))
+    undefined = sum(math.isnan(row.get(metric, math.nan)) for row in rows)
     mean = float(values.mean()) if len(values) else math.nan
     sd = float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else math.nan
-    return Summary(mean, sd, len(values), *mean_interval(values))
+    return Summary(mean, sd, len(values), *mean_interval(values), undefined)
 
 
 def mean_interval(values: Float[np.ndarray, "people"]) -> tuple[float, float]:

@@ -85,3 +85,8 @@ def test_an_interval_is_written_behind_its_mean():
     psnr = tables.summarise(rows([30.0, 32.0]))[0].scores["psnr"]
     assert tables.interval_text(psnr, "psnr") == "31.00 [30.00, 32.00]"
     assert tables.interval_text(tables.summarise(rows([30.0]))[0].scores["psnr"], "psnr") == "30.00"
+
+
+def test_scans_without_a_score_are_counted_and_in_no_mean():
+    score = tables.summarise(rows([30.0, float("nan"), 32.0, float("nan")]))[0].scores["psnr"]
+    assert (score.mean, score.people, score.undefined) == (31.0, 2, 2)
