@@ -94,13 +94,12 @@ def training(bench: timing.Bench, name: str) -> timing.Cell:
 
 def test_time(bench: timing.Bench, name: str) -> timing.Cell:
     """One epoch over the first fitted B-scans of the first eye."""
-    config = bench.config.copy_and_resolve_references()
-    config.adapt.epochs = 1
-    steps, points = 2, bench.grid[1] * bench.grid[2]
-    run = jax.jit(render.make_adapt(config, bench.built, bench.grid, bench.pools.context[: steps * points]))
-    params = bench.built.init(jax.random.key(0), model.hyper_of(config.hyper))
-    arguments = (params, bench.data, jnp.int32(0))
-    return cell(bench, f"test-time step, {name}", run, arguments, steps=steps, passes=2)
+    steps = 2
+    pools = bench.pools._replace(measured=bench.pools.measured[:steps])
+    fit = render.make_epochs(bench.config, bench.built, bench.grid, pools, pools.context)
+    params = bench.built.init(jax.random.key(0), model.hyper_of(bench.config.hyper))
+    arguments = (params, bench.data, jnp.int32(0), fit.begin(jnp.int32(0)))
+    return cell(bench, f"test-time step, {name}", jax.jit(fit.epoch), arguments, steps=steps, passes=2)
 
 
 def cell(bench: timing.Bench, name: str, run: Any, arguments: tuple, *, steps: int, passes: int) -> timing.Cell:

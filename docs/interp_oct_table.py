@@ -55,7 +55,7 @@ def one_fold(output: Path, fold: int, seeds: list[int], quick: bool) -> None:
             keys = (*small, *(QUICK[name] if quick else ()), *data)
             run("train", f"--config=configs/interp_oct_{name}.py", f"--workdir={place}", keys=keys)
             for part in parts:
-                rivals = "--baselines" if first and name == "general" else "--nobaselines"
+                rivals = "--baselines" if first and name == "general" else "--no-baselines"
                 words = ("evaluate", f"--workdir={place}", f"--output={place / part}", rivals, "--quick")
                 run(*words, keys=(f"data.path={output / part}",))
 

@@ -28,7 +28,7 @@ FLAGS = {
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
     "overwrite": Flag(flags.DEFINE_boolean, "write into a folder that has other content", False),
-    "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too", True),
+    "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too; --no-baselines: not", True),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
         flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
@@ -150,7 +150,8 @@ def _last(argv: Sequence[str]) -> list[str]:
 
 
 def underscored(argument: str) -> str:
-    """--max-memory=2 as --max_memory=2; a config's keys, values and files as they are."""
+    """--max-memory=2 as --max_memory=2, --no-quick as --noquick; a config's keys, values and files as they are."""
     name, equals, value = argument.partition("=")
     is_flag = name.startswith("--") and not name.startswith("--config.")
+    name = name.replace("--no-", "--no", 1) if is_flag else name
     return f"--{name[2:].replace('-', '_')}{equals}{value}" if is_flag else argument

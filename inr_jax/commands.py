@@ -102,7 +102,9 @@ def _validate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     from inr_jax.validate import validate
 
     if values.workdir is not None and dict(flat(values.config.to_dict())) != dict(flat(load_config(SINGLE).to_dict())):
-        raise InputError("validate: expected --workdir, whose config is the training's, or --config; found both")
+        raise InputError(
+            "validate: expected --workdir, whose config is the training's, or --config and its keys; found both"
+        )
     validate(
         rest,
         values.output,
@@ -110,6 +112,7 @@ def _validate(values: flags.FlagValues, rest: Sequence[str]) -> None:
         folder=values.workdir,
         config=values.config,
         slo_axes=values.slo_axes,
+        laterality=values.laterality,
         quick=values.quick,
     )
 
@@ -175,9 +178,9 @@ COMMANDS = {
     "validate": Command(
         _validate,
         "on a dense scan of your own: keep every k-th B-scan, predict the others, score all methods",
-        "SCAN... --keep-every=K --output=FOLDER [--workdir=FOLDER | --config=FILE [--config.KEY=VALUE ...]]",
+        "SCAN... [--keep-every=K] --output=FOLDER [--workdir=FOLDER | --config=FILE [--config.KEY=VALUE ...]]",
         "inr-jax validate eye.nii.gz --keep-every=4 --output=eye_validated",
-        ("workdir", "output", "keep_every", "slo_axes", "quick"),
+        ("workdir", "output", "keep_every", "slo_axes", "laterality", "quick"),
         needs=("output",),
         takes_scans=True,
         takes_config=True,

@@ -219,9 +219,9 @@ def _thickness_maps(found: "inr_jax.evaluate.Evaluation", own: str, i: int) -> P
     )
 
 
-CURVES = {  # of a training's log: what is drawn, and its axis
-    "PSNR (dB)": {"psnr": "training", "validation_psnr": "validation"},
-    "mean loss of an epoch": {"epoch_loss": "training"},
+CURVES = {  # of a training's log: title, the axis' name, what is drawn
+    "Training": ("PSNR (dB)", {"psnr": "training", "validation_psnr": "validation"}),
+    "Training by epochs": ("mean loss", {"epoch_loss": "training"}),
 }
 
 
@@ -229,16 +229,15 @@ def _training_curve(log: Path) -> list[Picture]:
     """PSNR, and the loss by epochs where those were counted, over training from the log's lines."""
     records = [json.loads(line) for line in log.read_text().splitlines()]
     pictures = []
-    for axis, keys in CURVES.items():
+    for title, (axis, keys) in CURVES.items():
         series = {}
         for key, name in keys.items():
             points = [(record["step"], record[key]) for record in records if key in record]
             if points:
                 series[name] = ([step for step, _ in points], [value for _, value in points])
         if series:
-            figure = figures.curves(series, x_name="update", y_name=axis, title="Training")
+            figure = figures.curves(series, x_name="update", y_name=axis, title=title)
             said = "Validation: after adaptation to people not learned from." if "validation" in series else ""
-            title = f"Training: {axis.partition(' (')[0]}"
             pictures.append(Picture(figures.png(figure), title, f"Lines of {axis} over the updates of training.", said))
     return pictures
 

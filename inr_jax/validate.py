@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, new_scan, preprocessing, raw_scans, report, scan_io, tables, trained, workdir
+from inr_jax import baselines, new_scan, preprocessing, raw_scans, records, report, scan_io, tables, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.evaluate import PARTIAL, Evaluation, score_all, scoring_of, write_tables
 from inr_jax.new_scan import Rendered
+from inr_jax.raw_scans import RawScan
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
@@ -37,28 +38,41 @@ def validate(
     folder: str | Path | None = None,
     config: ConfigDict | None = None,
     slo_axes: str = "auto",
+    laterality: str | None = None,
     quick: bool = False,
 ) -> list[Evaluation]:
     """Scores on every scan of the files what is answered between its kept B-scans; results in output/<its name>.
 
     folder: a training whose model adapts to the kept B-scans; without, `config` (one with no stages) says how a network
     is fitted to them. Labels (NAME_labels.nii.gz) and SLO (NAME_slo.png) beside a file are used, none is needed.
+    laterality: "R" or "L", of scans whose file does not say.
     Raises InputError for a scan with too few B-scans, or one that the model is not for.
     """
     model = None if folder is None else trained.restore(folder)
     found = []
-    for raw in (raw for file in files for raw in raw_scans.find_scans(_where(file, slo_axes))):
+    for raw in _scans(files, slo_axes):
         scan = raw_scans.read_scan(raw)
+        scan = replace(scan, laterality=scan.laterality or laterality)
         _check(scan, keep_every)
         kept = kept_bscans(scan, keep_every)
         classes = _classes(scan, model)
         own = model or untrained_for(kept, classes, config or load_config("configs/single.py"))
-        result, rendered = _assess(own, scan, kept, classes, keep_every, quick)
+        result, rendered = _assess(own, scan, kept, classes, keep_every, quick, _note(raw.file))
         _write(Path(output) / scan.name, own, scan, result, rendered, keep_every)
         for remark in rendered.remarks:
             log.warning("%s: %s", scan.name, remark)
         found.append(result)
     return found
+
+
+def _scans(files: Sequence[str], slo_axes: str) -> list[RawScan]:
+    """All scans of the files. Raises InputError where two would be written to one place."""
+    scans: dict[str, RawScan] = {}
+    for raw in (raw for file in files for raw in raw_scans.find_scans(_where(file, slo_axes))):
+        if raw.name in scans:
+            raise InputError(f"{raw.file}: name: {raw.name} is that of a scan in {scans[raw.name].file}, too")
+        scans[raw.name] = raw
+    return list(scans.values())
 
 
 def _where(file: str, slo_axes: str) -> ConfigDict:
@@ -75,6 +89,12 @@ def _check(scan: Scan, keep_every: int) -> None:
             f"{scan.name}: expected {least} or more B-scans, to keep {LEAST} by --keep-every={keep_every}; "
             f"found {len(scan.voxels)}"
         )
+
+
+def _note(file: str) -> str:
+    """What must be said of the data of prepared folds ("phantom"); nothing of all others."""
+    manifest = records.find_manifest(Path(file).parent)
+    return "" if manifest is None else manifest.note
 
 
 def last_kept(scan: Scan, keep_every: int) -> int:
@@ -118,23 +138,25 @@ def untrained_for(scan: Scan, classes: tuple[str, ...], config: ConfigDict) -> T
 
 
 def _assess(
-    model: Trained, scan: Scan, kept: Scan, classes: tuple[str, ...], keep_every: int, quick: bool
+    model: Trained, scan: Scan, kept: Scan, classes: tuple[str, ...], keep_every: int, quick: bool, note: str
 ) -> tuple[Evaluation, Rendered]:
     """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
     dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
-    low, high = unit = new_scan.unit_range(kept, model.config)
+    low, high = unit = float(kept.voxels.min()), float(kept.voxels.max())  # whatever the model takes as 0 and 1
     rendered = new_scan.adapt_at(model, kept, np.arange(len(dense.voxels)) / keep_every)
     beyond = float(((dense.voxels < low) | (dense.voxels > high)).mean())
     if beyond > CLIPPED:
         rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")
-    population = _population(dense, classes, unit, keep_every)
+    if beyond_last := len(scan.voxels) - len(dense.voxels):
+        rendered.remarks.append(f"the last {beyond_last} B-scans lie beyond the last kept one and were clipped off")
+    population = _population(dense, classes, unit, keep_every)._replace(note=note)
     intensity = preprocessing.to_unit_range(rendered.intensity, low, high)[None, ..., None]
     labels = None if rendered.labels is None else rendered.labels[None].astype(np.int32)
     name, seconds = trained.own_name(model.config), rendered.rows[0]["seconds"]
     answers = {name: Answers(intensity, intensity, labels, [rendered.adapted], [seconds], [rendered.losses])}
     learned = labels is not None and model.config.adapt.labels
-    note = "learned from the labels of the kept B-scans, too" if learned else ""
-    predictions = {name: Prediction(intensity, labels, note)} | _baselines(population, kept, unit, quick)
+    how = "learned from the labels of the kept B-scans, too" if learned else ""
+    predictions = {name: Prediction(intensity, labels, how)} | _baselines(population, kept, unit, quick)
     rows, layers = score_all(
         population, predictions, {name: [seconds]}, split=f"keep every {keep_every}", layered=bool(classes)
     )

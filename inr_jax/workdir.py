@@ -97,7 +97,7 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise InputError(
             f"{workdir}: its training began under another config ({shown}{more}); "
-            "take another --workdir, or --allow_config_change to go on under the new one"
+            "take another --workdir, or --allow-config-change to go on under the new one"
         )
 
 
@@ -110,7 +110,7 @@ def check_data(workdir: Path, facts: Mapping[str, Any]) -> None:
         if before[split] != facts[split]:
             raise InputError(
                 f"{workdir}: its training began on other {split} data (fingerprint {before[split][:12]}, now "
-                f"{facts[split][:12]}); take another --workdir, or --allow_config_change to go on with these"
+                f"{facts[split][:12]}); take another --workdir, or --allow-config-change to go on with these"
             )
 
 

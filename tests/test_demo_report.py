@@ -28,6 +28,7 @@ FIGURES = (
     "Thickness",
     "Scores by layer",
     "Agreement of thickness",
+    "Adaptation",
     "Training",
 )
 TABLES = ("Scores", "All scores", "Layers")

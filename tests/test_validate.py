@@ -175,6 +175,7 @@ def test_the_verdict_compares_what_was_not_seen_with_the_best_that_is_no_oracle(
 BAD = {
     "no scan": ((), ("expected at least one SCAN",)),
     "absent": (("absent.npz",), ("absent.npz: no such file",)),
+    "twice": (("{eye}", "{eye}"), ("name: eye is that of a scan in", "too")),
     "all kept": (("{eye}", "--keep-every=1"), ("--keep-every: expected a whole number of 2 or more; found '1'",)),
     "too few": (("{eye}", "--keep-every=4"), ("eye: expected 9 or more B-scans", "found 8")),
     "a config with stages": (("{eye}", "--config=configs/oct.py"), ("train.stages: expected none; found autodecoder",)),
