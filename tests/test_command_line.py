@@ -272,3 +272,9 @@ def test_a_log_gets_plain_lines_at_a_modest_rate(capsys, monkeypatch):
 def test_a_log_gets_nothing_of_what_is_soon_done(capsys):
     assert list(progress.bar(range(3), "fast")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("written", ["--no-baselines", "--nobaselines", "--baselines=false"])
+def test_a_flag_that_is_on_can_be_switched_off(written):
+    values, _ = main._parse(COMMANDS["evaluate"], "evaluate", ["--workdir=w", "--output=o", written])
+    assert values.baselines is False
