@@ -138,6 +138,7 @@ def counted(fit_epoch, seen):
     return told
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_over_stays_as_it_is_while_others_go_on(scans):
     """One scan is of one value: its loss is soon as good as it gets; fitted beside another it ends at the same best."""
     flat = scans.intensity.copy()
@@ -152,7 +153,7 @@ def test_a_fit_that_is_over_stays_as_it_is_while_others_go_on(scans):
     np.testing.assert_allclose(together.field[0], alone.field[0], atol=5e-3)
 
 
-@pytest.mark.parametrize("draw", ["points", "patches"])
+@pytest.mark.parametrize("draw", ["points", pytest.param("patches", marks=pytest.mark.slow)])
 def test_loose_points_and_patches_can_be_fitted_too(scans, fitted, draw):
     config = tiny()
     config.adapt.update(draw=draw, points=192, patch=(12, 10))
@@ -286,7 +287,7 @@ def test_the_first_epoch_begins_with_the_network_as_it_is(scans):
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(begun.modulation))
 
 
-@pytest.mark.parametrize("without", [("seg_vols",), ("slo_imgs",), ("seg_vols", "slo_imgs")])
+@pytest.mark.parametrize("without", [("slo_imgs",), ("seg_vols", "slo_imgs")])
 def test_folds_without_labels_or_slo_are_evaluated_and_what_cannot_be_scored_is_said(without, tmp_path, capsys):
     config = tiny()
     config.data.path = str(write_folds(tmp_path, people=(3, 1), without=without))
