@@ -148,7 +148,7 @@ def _assess(
     if beyond > CLIPPED:
         rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")
     if beyond_last := len(scan.voxels) - len(dense.voxels):
-        rendered.remarks.append(f"the last {beyond_last} B-scans lie beyond the last kept one and were clipped off")
+        rendered.remarks.append(f"the last {beyond_last} B-scans, beyond the last kept one, were left off")
     population = _population(dense, classes, unit, keep_every)._replace(note=note)
     intensity = preprocessing.to_unit_range(rendered.intensity, low, high)[None, ..., None]
     labels = None if rendered.labels is None else rendered.labels[None].astype(np.int32)

@@ -13,7 +13,15 @@ from inr_jax import checkpoint, model, recipe, workdir
 from inr_jax.main import main
 
 SHAPE, SPACING = (5, 48, 24), (1.45, 0.0191, 0.252)  # of the toy phantoms: B-scans, rows, A-scans; mm
-REMARKS = ("laterality", "SLO", "intensities", "checkpoint", "flattened", "clipped")  # of the lines that are no errors
+REMARKS = (
+    "laterality",
+    "SLO",
+    "intensities",
+    "checkpoint",
+    "flattened",
+    "clipped",
+    "left off",
+)  # of the lines that are no errors
 
 
 class Said(NamedTuple):
