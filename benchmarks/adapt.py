@@ -33,9 +33,9 @@ def main() -> None:
 
 
 def fresh(bench: timing.Bench) -> tuple:
-    """(params, the first subject's data, its number)."""
-    params = bench.built.init(jax.random.key(0), model.hyper_of(bench.config.hyper, step_size=1e-3))
-    return params, bench.data, jnp.int32(0)
+    """(params, all subjects' data, the first one's number, numeric settings)."""
+    hyper = model.hyper_of(bench.config, step_size=1e-3)
+    return bench.built.init(jax.random.key(0), hyper), bench.data, jnp.int32(0), hyper
 
 
 def learned(bench: timing.Bench, points: tuple[int, ...]) -> Iterator[timing.Cell]:
@@ -61,7 +61,7 @@ def fit(bench: timing.Bench) -> timing.Cell:
     config = bench.config.copy_and_resolve_references()
     options = config.fit
     options.patience = options.steps + options.weights_steps
-    params, data, subject = fresh(bench)
+    params, data, subject, _ = fresh(bench)
     modulation = bench.built.learner.start(params.start)
     checks = 2 + -(-options.steps // 5) + -(-options.weights_steps // 5)
     held_out = checks * min(len(bench.pools.held_out), 16_384)
@@ -81,12 +81,12 @@ def fit(bench: timing.Bench) -> timing.Cell:
 
 def rendered(bench: timing.Bench) -> timing.Cell:
     """The whole scan, block by block."""
-    params, data, subject = fresh(bench)
+    params, data, subject, hyper = fresh(bench)
     voxels = int(np.prod(bench.grid))
     return timing.Cell(
         name=f"render: {' x '.join(map(str, bench.grid))}",
-        run=render.make_render(bench.config, bench.built, bench.grid),
-        arguments=(params.field, bench.built.learner.start(params.start), data, subject),
+        run=render.make_render(bench.built, bench.grid),
+        arguments=(params.field, bench.built.learner.start(params.start), data, subject, hyper),
         steps=1,
         points=voxels,
         flops=timing.forward_flops(bench.shapes, voxels),

@@ -72,7 +72,7 @@ def setup(config: ConfigDict, grid: tuple[int, ...]) -> timing.Bench:
     scans = eyes(grid, len(config.data.interp_oct.classes))
     built = model.build(config, Signal.of(scans))
     half = coordinates.half_extent(grid, scans.spacing)
-    field = jax.eval_shape(built.init, jax.random.key(0), model.hyper_of(config.hyper)).field
+    field = jax.eval_shape(built.init, jax.random.key(0), model.hyper_of(config)).field
     return timing.Bench(
         config,
         built,
@@ -97,7 +97,7 @@ def test_time(bench: timing.Bench, name: str) -> timing.Cell:
     steps = 2
     pools = bench.pools._replace(measured=bench.pools.measured[:steps])
     fit = render.make_epochs(bench.config, bench.built, bench.grid, pools, pools.context)
-    params = bench.built.init(jax.random.key(0), model.hyper_of(bench.config.hyper))
+    params = bench.built.init(jax.random.key(0), model.hyper_of(bench.config))
     arguments = (params, bench.data, jnp.int32(0), fit.begin(jnp.int32(0)))
     return cell(bench, f"test-time step, {name}", jax.jit(fit.epoch), arguments, steps=steps, passes=2)
 

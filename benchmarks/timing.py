@@ -66,7 +66,7 @@ def setup(*, people: int, quick: bool) -> Bench:
     population = data.load(config.data, "train")
     half = coordinates.half_extent(population.measured.shape, population.spacing)
     built = model.build(config, Signal.of(population))
-    field = jax.eval_shape(built.init, jax.random.key(0), model.hyper_of(config.hyper)).field
+    field = jax.eval_shape(built.init, jax.random.key(0), model.hyper_of(config)).field
     return Bench(
         config,
         built,

@@ -18,7 +18,7 @@ from inr_jax.epochs import Course
 from inr_jax.errors import InputError
 from inr_jax.kept_fits import KeptFits
 from inr_jax.measurements import Measurements, Pools
-from inr_jax.model import Model
+from inr_jax.model import Model, hyper_of
 from inr_jax.population import OVER
 from inr_jax.types import MetaParams, Modulation
 
@@ -112,8 +112,10 @@ def _by_steps(
     """Learned steps of several scans in one dispatch."""
     adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
 
+    hyper = hyper_of(job.config)
+
     def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects) -> tuple[Modulation, Losses]:
-        return each(lambda i: adapt(params, data, i), subjects)
+        return each(lambda i: adapt(params, data, i, hyper), subjects)
 
     run = compiled(of_chunk, job.params, job.data, subjects)
     bar.unit, bar.total = "scan", len(job.names)

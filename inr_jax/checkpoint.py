@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,14 +66,20 @@ def save(workdir: Path, state: Params, *, step: int, validation: float, keep: in
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Orbax raises in the caller what failed in its threads; it and the threads would print pages about it before."""
-    hook, threading.excepthook = threading.excepthook, lambda _: None
-    logger = logging.getLogger("absl")
-    logger.disabled, before = True, logger.disabled
-    try:
-        yield
-    finally:
-        threading.excepthook, logger.disabled = hook, before
+    """Orbax raises in the caller what failed in its threads; it and the threads would print pages about it before.
+
+    tensorstore's other writes may end after a failure and find no one who waits for them: then it stays so.
+    """
+    hooks = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook = threading.excepthook = lambda _: None
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    yield
+    sys.unraisablehook, threading.excepthook = hooks
+    for logger, was in zip(loggers, before, strict=True):
+        logger.disabled = was
 
 
 def _write(place: Path, state: Params, validation: float) -> None:

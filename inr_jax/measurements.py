@@ -1,5 +1,6 @@
 """A population on the device, and how batches are drawn from it inside a jitted step."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -47,8 +48,18 @@ def to_device(
     )
 
 
-def side_of(data: Measurements, subject: Int[Array, ""]) -> Side | None:
-    return None if data.slo is None else Side(data.slo.image[subject], data.slo.to_pixel[subject])
+def side_of(data: Measurements, subject: Int[Array, ""], further: Float[Array, ""] | float = 0.0) -> Side | None:
+    """The side image of a subject, or (a control) of the one so many places further on, the first after the last."""
+    if data.slo is None:
+        return None
+    donor = (subject + jnp.asarray(further, jnp.int32)) % len(data.slo.image)
+    return Side(data.slo.image[donor], data.slo.to_pixel[donor])
+
+
+def is_labelled(flat: Int[Array, "*n"], grid: tuple[int, ...], count: Float[Array, ""]) -> Bool[Array, "*n"]:
+    """Whether voxels lie in one of `count` labelled B-scans, spread evenly over the grid's first axis; 0: in all."""
+    share, index = count / grid[0], flat // math.prod(grid[1:])
+    return (count == 0) | (jnp.floor((index + 1) * share + 1e-4) > jnp.floor(index * share + 1e-4))
 
 
 def gather(
@@ -58,10 +69,15 @@ def gather(
     grid: tuple[int, ...],
     *,
     labelled: bool,
+    bscans: Float[Array, ""] | float = 0.0,
 ) -> Batch:
-    """The measurements of one subject at flat voxel indices; labels only where asked for."""
+    """The measurements of one subject at flat voxel indices; labels only where asked for, and in so many `bscans`
+
+    (0: in all; see `is_labelled`).
+    """
     coords = coordinates.unravel(flat, grid) * data.scale[subject] + data.shift[subject]
-    labels = data.labels[subject, flat].astype(jnp.int32) if labelled else jnp.full(flat.shape, -1, jnp.int32)
+    known = is_labelled(flat, grid, jnp.asarray(bscans)) if labelled else jnp.zeros(flat.shape, bool)
+    labels = jnp.where(known, data.labels[subject, flat].astype(jnp.int32), -1)
     return Batch(coords, data.intensity[subject, flat], labels, data.valid[subject, flat].astype(jnp.float32))
 
 
@@ -74,9 +90,10 @@ def draw(
     *,
     key: Key,
     labelled: bool,
+    bscans: Float[Array, ""] | float = 0.0,
 ) -> Batch:
-    """`count` measurements of one subject at voxels drawn from a pool."""
-    return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled)
+    """`count` measurements of one subject at voxels drawn from a pool; labels as in `gather`."""
+    return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled, bscans=bscans)
 
 
 def plane(index: Int[Array, ""], grid: tuple[int, ...]) -> Int[Array, "H W"]:

@@ -44,9 +44,9 @@ class Model(NamedTuple):
 
 
 def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
-    """The numeric settings as one pytree of scalars. The rates, a stage's own, are 0 unless given as `changes`."""
-    rates = {name: 0.0 for name in Hyper._fields if name.startswith("rate_")}
-    return Hyper(**{name: jnp.float32(value) for name, value in (rates | config.to_dict() | changes).items()})
+    """The numeric settings and the seed as one pytree of scalars. Rates, a stage's own, are 0 unless in `changes`."""
+    numbers = {name: 0.0 for name in Hyper._fields if name.startswith("rate_")} | config.hyper.to_dict() | changes
+    return Hyper(seed=jnp.int32(config.train.seed), **{name: jnp.float32(value) for name, value in numbers.items()})
 
 
 def make_bind(
@@ -151,7 +151,7 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
     network = _network(options, signal)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config.hyper))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
 
     def start(learned: Params) -> Modulation:
         """The learned codes; changes of the shared parameters begin at zero."""

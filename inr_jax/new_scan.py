@@ -26,6 +26,7 @@ from inr_jax import (
     trained,
 )
 from inr_jax.errors import InputError
+from inr_jax.model import hyper_of
 from inr_jax.scan import Scan, checked_labels, checked_name
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
@@ -196,7 +197,7 @@ def _render_at(
 ) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
     """B-scans at fractional places in the scan's own geometry, one at a time: memory holds little but the result."""
     data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
-    hyper = render.hyper_of(model.config.hyper)
+    hyper = hyper_of(model.config)
     _, h, w = population.measured.shape
 
     @jax.jit

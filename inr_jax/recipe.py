@@ -26,6 +26,7 @@ TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
 TRIED_WEIGHTS = tuple(10.0 ** (0.5 * i) for i in range(-10, 1))
 STILL = 1e-12
 TRIED_ON = 8  # subjects: the sizes that suit two may overshoot for a third
+TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
 
 class Stage(NamedTuple):
@@ -58,7 +59,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         first = result[-1].end if result else 0
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
         if options.steps:
-            result.append(Stage(name, first, first + options.steps, learns, hyper_of(config.hyper, **rates)))
+            result.append(Stage(name, first, first + options.steps, learns, hyper_of(config, **rates)))
     if config.train.schedule not in ("cosine", "exponential"):
         raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
@@ -76,16 +77,17 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     return tuple(result)
 
 
-def initial_state(config: ConfigDict, model: Model, subjects: int) -> State:
-    """Step 0: fresh weights, and a table of small random codes."""
-    key_field, key_table = jax.random.split(jax.random.key(config.train.seed))
+def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper | None = None) -> State:
+    """Step 0: fresh weights, and a table of small random codes. hyper: the config's own, or traced ones."""
+    hyper = hyper_of(config) if hyper is None else hyper
+    key_field, key_table = jax.random.split(jax.random.key(hyper.seed))
     leaves, structure = jax.tree.flatten(model.codes)
     keys = jax.random.split(key_table, len(leaves))
     table = [
         config.train.table_scale * jax.random.normal(k, (subjects, *leaf.shape))
         for k, leaf in zip(keys, leaves, strict=True)
     ]
-    params = model.init(key_field, hyper_of(config.hyper))
+    params = model.init(key_field, hyper)
     return _fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
 
 
@@ -101,14 +103,18 @@ def subject_of(
     grid: tuple[int, ...],
     bind: Callable,
     i: Array,
+    hyper: Hyper,
+    *,
     context: int,
     target: int,
 ) -> Subject:
     """Subject i's context (measured voxels, no labels) and target (all voxels, labels) draws, and its bind."""
-    side = measurements.side_of(data, i)
+    side = measurements.side_of(data, i, hyper.side_from)
 
     def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
-        return lambda key: measurements.draw(data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled)
+        return lambda key: measurements.draw(
+            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled, bscans=hyper.labelled_bscans
+        )
 
     return Subject(
         bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
@@ -124,6 +130,7 @@ def subject_loss(
     data: Measurements,
     pools: measurements.Pools,
     grid: tuple[int, ...],
+    hyper: Hyper,
 ) -> Callable[[dict[str, Params], Array, Key], tuple[Array, dict[str, Array]]]:
     """The loss of a visit (a subject, or one B-scan) in a stage: (parts, visit, key) -> (scalar, metrics)."""
     options = config.train[stage.name]
@@ -131,13 +138,16 @@ def subject_loss(
     def loss(parts: dict[str, Params], visit: Array, key: Key) -> tuple[Array, dict[str, Array]]:
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
-            i, draw = visits.decoder_target(config, data, pools, grid, visit)
-            subject = subject_of(data, pools, grid, model.learner.bind, i, 0, 0)._replace(draw_target=draw)
+            i, draw = visits.decoder_target(config, data, pools, grid, visit, hyper)
+            subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=0, target=0)
+            subject = subject._replace(draw_target=draw)
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
-            return population.decoder_loss(model.learner, params, modulation, subject, stage.hyper, key=key)
-        subject = subject_of(data, pools, grid, model.learner.bind, visit, options.context, options.points)
+            return population.decoder_loss(model.learner, params, modulation, subject, hyper, key=key)
+        subject = subject_of(
+            data, pools, grid, model.learner.bind, visit, hyper, context=options.context, target=options.points
+        )
         return population.meta_loss(
-            model.learner, params, subject, stage.hyper, steps=config.adapt.steps, key=key,
+            model.learner, params, subject, hyper, steps=config.adapt.steps, key=key,
             first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,
         )  # fmt: skip
 
@@ -149,7 +159,7 @@ def make_run(
 ) -> Callable[[State, Measurements, Hyper, Int[Array, ""]], tuple[State, dict[str, Float[Array, ""]]]]:
     """`run(state, data, hyper, count)`: that many outer steps in one dispatch, and the metrics of the last.
 
-    `loss_total`, among the metrics, is the sum of all these steps' losses.
+    Among the metrics are `loss_total` and `skipped_total`, the sums over all these steps.
 
     The count is traced, so that one compiled program serves every number of steps, to the same bits. Each step's key
     depends on the seed and the step alone. `hyper` is traced, too: other numbers need no other program, and a sweep
@@ -157,9 +167,9 @@ def make_run(
     """
     options = config.train[stage.name]
     optimizer = population.outer_optimizer(config.train.clip)
-    root = jax.random.key(config.train.seed + 1)
 
     def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
+        root = jax.random.key(hyper.seed + 1)
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))
         done, subjects = state.step - stage.first, data.scale.shape[0]
         count = visits.visit_count(config, stage.name, pools, grid, subjects)
@@ -167,14 +177,14 @@ def make_run(
         if visits.takes_whole_bscans(config, stage.name):
             visit = visits.visited(root, done, count, batch)
         else:
-            visit = jax.random.choice(pick, count, (batch,), replace=False)
+            visit = visits.chosen(pick, count, batch, hyper.training_scans)
         if config.train.schedule == "exponential":
             decay = visits.exponential(
                 done, visits.epoch_length(config, stage.name, pools, grid, subjects), config.train.epoch_decay
             )
         else:
             decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
-        loss = subject_loss(config, stage._replace(hyper=hyper), model, data, pools, grid)
+        loss = subject_loss(config, stage, model, data, pools, grid, hyper)
         return population.batch_step(
             loss, state, visit, optimizer, stage.learns, hyper, decay, key,
             over=options.over, skip_above=options.skip_above,
@@ -186,53 +196,77 @@ def make_run(
 
         def one(_: Array, carry: tuple[State, dict[str, Array]]) -> tuple[State, dict[str, Array]]:
             state, metrics = step(carry[0], data, hyper)
-            return state, metrics | {"loss_total": carry[1]["loss_total"] + metrics["loss"]}
+            return state, metrics | {f"{name}_total": carry[1][f"{name}_total"] + metrics[name] for name in TOTALS}
 
-        return jax.lax.fori_loop(0, count, one, (state, empty | {"loss_total": jnp.zeros_like(empty["loss"])}))
+        totals = {f"{name}_total": jnp.zeros_like(empty[name]) for name in TOTALS}
+        return jax.lax.fori_loop(0, count, one, (state, empty | totals))
 
     return run
 
 
-def enter(
-    config: ConfigDict, stage: Stage, before: Stage | None, state: State, model: Model,
-    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
-) -> State:  # fmt: skip
-    """The state a stage begins with: a fresh optimiser; after the auto-decoder, its mean code as the start.
+def make_enter(
+    config: ConfigDict, stage: Stage, before: Stage | None, model: Model, pools: measurements.Pools,
+    grid: tuple[int, ...],
+) -> Callable[[State, Measurements, Hyper], State]:  # fmt: skip
+    """`enter(state, data, hyper)`: the state a stage begins with.
 
-    Before the first stage with an inner loop the codes are whitened and the first step sizes tried.
+    A fresh optimiser; after the auto-decoder, its mean code as the start. Before the first stage with an inner loop the
+    codes are whitened and the first step sizes tried.
     """
-    if before is not None and before.name == "autodecoder":
-        mean = jax.tree.map(lambda rows: rows.mean(0), state.table)
-        state = state._replace(params=state.params._replace(start=mean))
-    first_inner = stage.name != "autodecoder" and (before is None or before.name == "autodecoder")
-    if first_inner and config.train.whiten:
-        state = whiten(config, stage, state, model, data, pools, grid)
-    if first_inner and config.train.calibrate:
-        rule = calibrate(config, stage, state, model, data, pools, grid)
-        state = state._replace(params=state.params._replace(rule=rule))
-    return _fresh_optimizer(state, config)
+    comes_from_decoder = before is not None and before.name == "autodecoder"
+    first_inner = stage.name != "autodecoder" and (before is None or comes_from_decoder)
+
+    @jax.jit
+    def enter(state: State, data: Measurements, hyper: Hyper) -> State:
+        if comes_from_decoder:
+            state = state._replace(params=state.params._replace(start=_mean_code(state.table, hyper)))
+        if first_inner and config.train.whiten:
+            state = whiten(config, stage, state, model, data, pools, grid, hyper)
+        if first_inner and config.train.calibrate:
+            rule = calibrate(config, stage, state, model, data, pools, grid, hyper)
+            state = state._replace(params=state.params._replace(rule=rule))
+        return _fresh_optimizer(state, config)
+
+    return enter
+
+
+def _mean_code(table: Modulation, hyper: Hyper) -> Modulation:
+    """Of those that were learned."""
+
+    def mean(rows: Float[Array, "N *m"]) -> Float[Array, "*m"]:
+        learned = (hyper.training_scans == 0) | (jnp.arange(len(rows)) < hyper.training_scans)
+        return rows.mean(0, where=learned.reshape(-1, *(1,) * (rows.ndim - 1)))
+
+    return jax.tree.map(mean, table)
+
+
+def _tried_on(data: Measurements, hyper: Hyper) -> Int[Array, "s"]:
+    """The subjects that trials are made on: the first ones, again from the first where fewer are learned from."""
+    subjects = data.scale.shape[0]
+    learned = jnp.where(hyper.training_scans == 0, subjects, hyper.training_scans).astype(jnp.int32)
+    return jnp.arange(min(TRIED_ON, subjects)) % learned
 
 
 def whiten(
     config: ConfigDict, stage: Stage, state: State, model: Model,
-    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
+    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], hyper: Hyper,
 ) -> State:  # fmt: skip
     """The same fields in codes whose channels all move an answer alike: `gauge`, at the start, over some subjects."""
-    count = min(TRIED_ON, data.scale.shape[0])
+    subjects = _tried_on(data, hyper)
     params, options = state.params, config.train[stage.name]
 
     def of_subject(i: Array, key: Key) -> Params:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, options.context, 1)
+        subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=options.context, target=1)
         coords = subject.draw_context(key).coords
 
         def answer(codes: Modulation) -> Float[Array, "n"]:
-            bound = subject.bind(params.field, model.learner.start(codes), stage.hyper)
+            bound = subject.bind(params.field, model.learner.start(codes), hyper)
             return bound(coords)["intensity"].mean(-1)
 
         return gauge.curvature(answer, params.start)
 
-    keys = jax.random.split(jax.random.key(config.train.seed + 6), count)
-    each = jax.lax.map(lambda one: of_subject(*one), (jnp.arange(count), keys))
+    keys = jax.random.split(jax.random.key(hyper.seed + 6), len(subjects))
+    each = jax.lax.map(lambda one: of_subject(*one), (subjects, keys))
     maps = gauge.whitening(jax.tree.map(lambda a: a.mean(0), each), config.train.whiten)
     field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
     return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
@@ -240,12 +274,12 @@ def whiten(
 
 def calibrate(
     config: ConfigDict, stage: Stage, state: State, model: Model,
-    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...],
+    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], hyper: Hyper,
 ) -> Params:  # fmt: skip
     """First step sizes by trial: for each array of codes in turn, what follows held still; then for the weights."""
-    loss = subject_loss(config, stage, model, data, pools, grid)
-    subjects = jnp.arange(min(TRIED_ON, data.scale.shape[0]))
-    keys = jax.random.split(jax.random.key(config.train.seed + 2), len(subjects))
+    loss = subject_loss(config, stage, model, data, pools, grid, hyper)
+    subjects = _tried_on(data, hyper)
+    keys = jax.random.split(jax.random.key(hyper.seed + 2), len(subjects))
     leaves, structure = jax.tree.flatten(state.params.rule)
     groups = _rule_groups(state.params.rule)
 
@@ -253,19 +287,27 @@ def calibrate(
         filled = [jnp.full_like(leaf, jnp.log(sizes[g])) for leaf, g in zip(leaves, groups, strict=True)]
         return jax.tree.unflatten(structure, filled)
 
-    @jax.jit
     def mean_loss(sizes: Float[Array, "groups"]) -> Array:
         params = state.params._replace(rule=rule(sizes))
         parts = population.as_parts(params, state.table)
         return jax.lax.map(lambda one: loss(parts, *one)[0], (subjects, keys)).mean()
 
-    sizes = np.full(max(groups) + 1, STILL, np.float32)
-    for group in range(len(sizes)):
-        moves_shared = any(part in CHANGES for part in state.params.rule) and group == len(sizes) - 1
-        tried = TRIED_WEIGHTS if moves_shared else TRIED
-        trials = [np.where(np.arange(len(sizes)) == group, rate, sizes).astype(np.float32) for rate in tried]
-        sizes = min(trials, key=lambda trial: float(np.nan_to_num(mean_loss(trial), nan=np.inf)))
-    return rule(jnp.asarray(sizes))
+    def choose(sizes: Float[Array, "groups"], group: Array) -> tuple[Float[Array, "groups"], None]:
+        """The group's size with the least loss, put in its place."""
+        trials = jax.vmap(sizes.at[group].set)(tried[group])
+        found = jax.lax.map(mean_loss, trials)
+        return trials[jnp.argmin(jnp.where(jnp.isnan(found), jnp.inf, found))], None
+
+    tried = _tried_sizes(state.params.rule, max(groups) + 1)
+    sizes, _ = jax.lax.scan(choose, jnp.full(len(tried), STILL), jnp.arange(len(tried)))
+    return rule(sizes)
+
+
+def _tried_sizes(rule: Params, groups: int) -> Float[Array, "groups t"]:
+    """What is tried for every group: the last one is of the weights, where they move."""
+    weights = np.resize(TRIED_WEIGHTS, len(TRIED))  # some twice
+    rows = [weights if any(part in CHANGES for part in rule) and g == groups - 1 else TRIED for g in range(groups)]
+    return jnp.asarray(np.array(rows, np.float32))
 
 
 def _rule_groups(rule: Params) -> list[int]:

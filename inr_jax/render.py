@@ -15,7 +15,7 @@ from inr_jax.adaptation import Fitting
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.operators import points
-from inr_jax.types import Batch, Key, MetaParams, Modulation, Params
+from inr_jax.types import Batch, Hyper, Key, MetaParams, Modulation, Params
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
 BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
@@ -29,11 +29,10 @@ def make_adapt(
     *,
     steps: int | None = None,
 ) -> Callable[..., tuple[Modulation, Array]]:
-    """`adapt(params, data, subject)`: config.adapt.steps learned steps on new draws of what was measured."""
-    hyper = hyper_of(config.hyper)
+    """`adapt(params, data, subject, hyper)`: config.adapt.steps learned steps on new draws of what was measured."""
 
-    def run(params: MetaParams, data: Measurements, i: Array) -> tuple[Modulation, Array]:
-        side = measurements.side_of(data, i)
+    def run(params: MetaParams, data: Measurements, i: Array, hyper: Hyper) -> tuple[Modulation, Array]:
+        side = measurements.side_of(data, i, hyper.side_from)
         return adaptation.adapt(
             built.learner.inner_loss,
             lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
@@ -45,7 +44,7 @@ def make_adapt(
             start=built.learner.start,
             rule=built.learner.rule,
             steps=config.adapt.steps if steps is None else steps,
-            key=jax.random.key(config.train.seed + 3),
+            key=jax.random.key(hyper.seed + 3),
         )
 
     return run
@@ -66,7 +65,7 @@ def make_epochs(
     context: the measured voxels that loose points are drawn from. Raises InputError for a draw the loss cannot take,
     or that the measurement does not allow.
     """
-    hyper, options = hyper_of(config.hyper), config.adapt
+    hyper, options = hyper_of(config), config.adapt
     visits.check_draw(options.draw, config.loss.intensity, "adapt.draw")
     count = visits.draws_per_epoch(options, pools, grid, len(context))
     root, order = jax.random.split(jax.random.key(config.train.seed + 3))
@@ -78,7 +77,7 @@ def make_epochs(
         return adaptation.begin_fitting(built.learner.start(jax.tree.unflatten(structure, start)))
 
     def epoch(params: MetaParams, data: Measurements, i: Array, fitting: Fitting) -> tuple[Fitting, Array]:
-        side = measurements.side_of(data, i)
+        side = measurements.side_of(data, i, hyper.side_from)
 
         def batch_of(visit: Array, key: Key) -> Batch:
             flat = visits.draw_flat(options, pools.measured, context, grid, visit, key=key)
@@ -101,7 +100,7 @@ def make_fit(
 
     Returns the field, the modulation and the steps each phase took until its best.
     """
-    hyper = hyper_of(config.hyper)
+    hyper = hyper_of(config)
     options = config.fit
     # drawn from all of them: in order they would be the first B-scans alone
     count = min(len(pools.held_out), HELD_OUT)
@@ -110,7 +109,7 @@ def make_fit(
     def run(
         params: MetaParams, modulation: Modulation, data: Measurements, i: Array
     ) -> tuple[Params, Modulation, Array]:
-        side = measurements.side_of(data, i)
+        side = measurements.side_of(data, i, hyper.side_from)
         common: dict[str, Any] = dict(
             draw=lambda key: measurements.draw(
                 data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=False
@@ -159,14 +158,14 @@ def answer(
     return points.in_blocks(block, BLOCK)(coords)
 
 
-def make_render(config: ConfigDict, built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
-    """`render(field, modulation, data, subject)`: intensity [*grid, C] and labels [*grid] of a whole scan."""
-    hyper = hyper_of(config.hyper)
+def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
+    """`render(field, modulation, data, subject, hyper)`: intensity [*grid, C] and labels [*grid] of a whole scan."""
 
     @jax.jit
-    def run(field: Params, modulation: Modulation, data: Measurements, i: Array) -> tuple[Array, Array]:
+    def run(field: Params, modulation: Modulation, data: Measurements, i: Array, hyper: Hyper) -> tuple[Array, Array]:
         coords = coordinates.grid(grid, data.scale[i], data.shift[i]).reshape(-1, len(grid))
-        intensity, labels = answer(built, hyper, field, modulation, measurements.side_of(data, i), coords)
+        side = measurements.side_of(data, i, hyper.side_from)
+        intensity, labels = answer(built, hyper, field, modulation, side, coords)
         return intensity.reshape(*grid, -1), labels.reshape(grid)
 
     return run

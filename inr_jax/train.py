@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
@@ -22,9 +23,10 @@ from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import State
 from inr_jax.render import make_adapt, make_render
-from inr_jax.types import Population
+from inr_jax.types import Hyper, MetaParams, Population
 
 log = logging.getLogger(__name__)
+WORST = -100.0  # dB: what no validation is below; of a state that cannot be adapted yet, too
 
 
 @contextmanager
@@ -50,34 +52,37 @@ class Validation:
         self.grid = population.measured.shape
         self.data = measurements.to_device(population, half, config.model.extent.to_dict())
         pools = measurements.pools(population.measured, held_out=config.fit.held_out)
-        adapt = make_adapt(config, built, self.grid, pools.context)
+        self.adapt = make_adapt(config, built, self.grid, pools.context)
+        self.measure = jax.jit(self._measure(built, pools, count))
+        self.render = make_render(built, self.grid)
+        self.hyper = model.hyper_of(config)
+
+    def _measure(self, built: Model, pools: Pools, count: int) -> Callable[[MetaParams, Measurements, Hyper], Array]:
+        """(params, data, hyper) -> the mean PSNR of the first `count` scans."""
         rest = np.setdiff1d(pools.target, pools.context)
         target = rest if rest.size else pools.target
         points = np.random.default_rng(0).choice(target, min(16_384, target.size), replace=False)
-        subjects = jnp.arange(count)
 
-        @jax.jit
-        def measure(params: Any, data: Measurements) -> jax.Array:
-            def one(i: jax.Array) -> jax.Array:
-                modulation, _ = adapt(params, data, i)
-                field = built.learner.bind(params.field, modulation, measurements.side_of(data, i), hyper)
+        def measure(params: MetaParams, data: Measurements, hyper: Hyper) -> Array:
+            def one(i: Array) -> Array:
+                modulation, _ = self.adapt(params, data, i, hyper)
+                side = measurements.side_of(data, i, hyper.side_from)
+                field = built.learner.bind(params.field, modulation, side, hyper)
                 batch = measurements.gather(data, i, jnp.asarray(points), self.grid, labelled=True)
                 return built.learner.outer_loss(field, batch, hyper)[1]["psnr"]
 
-            return jax.lax.map(one, subjects).mean()
+            return jax.lax.map(one, jnp.arange(count)).mean()
 
-        hyper = model.hyper_of(config.hyper)
-        self.measure = measure
-        self.adapt, self.render = adapt, make_render(config, built, self.grid)
+        return measure
 
     def __call__(self, state: State) -> float:
-        value = float(self.measure(state.params, self.data))
-        return value if np.isfinite(value) else -100.0
+        value = float(self.measure(state.params, self.data, self.hyper))
+        return value if np.isfinite(value) else WORST
 
     def picture(self, state: State) -> np.ndarray:
         """A B-scan (or image) of the first validation scan that was not measured: as given above, as answered below."""
-        modulation, _ = jax.jit(self.adapt)(state.params, self.data, jnp.int32(0))
-        intensity, _ = self.render(state.params.field, modulation, self.data, jnp.int32(0))
+        modulation, _ = jax.jit(self.adapt)(state.params, self.data, jnp.int32(0), self.hyper)
+        intensity, _ = self.render(state.params.field, modulation, self.data, jnp.int32(0), self.hyper)
         channels = self.data.intensity.shape[-1]
         given = np.asarray(self.data.intensity[0]).reshape(*self.grid, channels)
         both = np.concatenate([given, np.asarray(intensity)], axis=-3)
@@ -130,7 +135,7 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
         else:
             log.info("nothing is learned over a population: adapt, evaluate and validate fit a network to each scan")
             state = recipe.initial_state(config, built, len(population.names))
-            checkpoint.save(folder, state, step=0, validation=-100.0, keep=1)
+            checkpoint.save(folder, state, step=0, validation=WORST, keep=1)
     return folder
 
 
@@ -155,7 +160,8 @@ def _learn(
             if int(state.step) >= stage.end:
                 continue
             if int(state.step) == stage.first:
-                state = recipe.enter(config, stage, before, state, built, device_data, pools, validate.grid)
+                enter = recipe.make_enter(config, stage, before, built, pools, validate.grid)
+                state = enter(state, device_data, stage.hyper)
             state = _run_stage(config, folder, stage, state, built, device_data, pools, validate, writer, stop)
 
 
@@ -184,7 +190,8 @@ def _run_stage(
             began = time.perf_counter()
             state, metrics = run(state, device_data, stage.hyper, jnp.int32(count))
             now = int(state.step)
-            course = course._replace(total=course.total + float(metrics.pop("loss_total")))
+            totals = {name: float(metrics.pop(f"{name}_total")) for name in recipe.TOTALS}
+            course = course._replace(total=course.total + totals["loss"])
             seconds = (time.perf_counter() - began) / count
             bar.update(count)
             if now % options.log_every == 0 or now == stage.end:
@@ -244,7 +251,7 @@ def _save(
 ) -> None:
     step = int(state.step)
     # before the start is known (auto-decoder) an adaptation means nothing: never the best
-    validation = validate(state) if stage.name != "autodecoder" else -100.0
+    validation = validate(state) if stage.name != "autodecoder" else WORST
     checkpoint.save(folder, state, step=step, validation=validation, keep=keep)
     if stage.name != "autodecoder":
         _log(folder, writer, {"step": step, "stage": stage.name, "validation_psnr": validation})

@@ -150,14 +150,14 @@ def adapt_population(
         trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept
     )  # fmt: skip
     refine = _refine(job) if fit else None
-    draw = render.make_render(trained.config, trained.built, grid)
+    draw, hyper = render.make_render(trained.built, grid), model.hyper_of(trained.config)
     found, seconds, intensity, alone, labels, losses = [], [], [], [], [], []
     for i, (modulation, took, curve) in enumerate(adapting.adapted(job, steps=steps, shown=shown)):
         losses.append(curve)
         began = time.perf_counter()
         found.append(Adapted(trained.params.field, modulation if refine is None else refine(modulation, i)))
         seconds.append(took + time.perf_counter() - began)
-        values, classes = map(np.asarray, draw(*found[-1], data, jnp.int32(i)))
+        values, classes = map(np.asarray, draw(*found[-1], data, jnp.int32(i), hyper))
         scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
         intensity.append(residual.corrected(values, *scan, **trained.config.adapt.residual))
         alone.append(np.clip(values, 0, 1))

@@ -16,7 +16,7 @@ from inr_jax import coordinates, losses, measurements
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.population import Draw
-from inr_jax.types import Batch, Key
+from inr_jax.types import Batch, Hyper, Key
 
 
 def steps_per_epoch(count: int, batch: int) -> int:
@@ -79,6 +79,12 @@ def takes_whole_bscans(config: ConfigDict, stage: str) -> bool:
     return stage == "autodecoder" and config.train.autodecoder.draw == "bscans"
 
 
+def chosen(key: Key, count: int, batch: int, first: Float[Array, ""] | float) -> Int[Array, "{batch}"]:
+    """`batch` different ones of the `first` so many (0: all) of `count` subjects."""
+    order = jax.random.permutation(key, count)
+    return order[jnp.argsort((first > 0) & (order >= first), stable=True)][:batch]
+
+
 def visit_count(config: ConfigDict, stage: str, pools: Pools, grid: tuple[int, ...], subjects: int) -> int:
     """Visits of an epoch: every B-scan of every subject where a stage takes them whole, else every subject."""
     return subjects * len(_bscans(config, pools, grid)) if takes_whole_bscans(config, stage) else subjects
@@ -132,7 +138,7 @@ def draws_per_epoch(options: ConfigDict, pools: Pools, grid: tuple[int, ...], po
 
 
 def decoder_target(
-    config: ConfigDict, data: Measurements, pools: Pools, grid: tuple[int, ...], visit: Array
+    config: ConfigDict, data: Measurements, pools: Pools, grid: tuple[int, ...], visit: Array, hyper: Hyper
 ) -> tuple[Array, Draw]:
     """(subject, draw) of an auto-decoder's visit: loose points, a patch of a B-scan, or one whole B-scan."""
     options = config.train.autodecoder
@@ -143,6 +149,6 @@ def decoder_target(
 
     def draw(key: Key) -> Batch:
         flat = draw_flat(options, bscans, pool, grid, which, key=key)
-        return measurements.gather(data, subject, flat, grid, labelled=True)
+        return measurements.gather(data, subject, flat, grid, labelled=True, bscans=hyper.labelled_bscans)
 
     return subject, draw

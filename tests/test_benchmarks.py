@@ -141,7 +141,7 @@ def test_counted_flops_are_the_products_that_a_point_goes_through(timing) -> Non
     wide.model.update({"width": 96, "depth": 5})
     for config, count in ((bench.config, 7), (wide, 11)):
         built = model.build(config, model.Signal(dimensions=3, channels=1, classes=13, slo=True))
-        hyper = model.hyper_of(config.hyper)
+        hyper = model.hyper_of(config)
         params = jax.eval_shape(built.init, jax.random.key(0), hyper)
         start = jax.eval_shape(built.learner.start, params.start)
 

@@ -20,7 +20,7 @@ def a_model(parts):
     config.model.modulation.vector.size = 5
     config.model.modulation.grid.levels = ((2, 3, 4), (3, 5, 2))
     built = model.build(config, Signal(3, 1, 3, False))
-    hyper = model.hyper_of(config.hyper)
+    hyper = model.hyper_of(config)
     params = built.init(jax.random.key(0), hyper)
     leaves, structure = jax.tree.flatten(built.codes)
     keys = jax.random.split(jax.random.key(1), len(leaves))

@@ -73,11 +73,11 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
     stage = recipe.stages(config)[1]
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    rule = recipe.calibrate(config, stage, state, built, device_data, pools, (5, 16, 16))
+    rule = recipe.calibrate(config, stage, state, built, device_data, pools, (5, 16, 16), stage.hyper)
     sizes = {name: {float(np.exp(v)) for v in np.ravel(leaf)} for name, leaf in rule["grid"].items()}
     weights = {float(np.exp(v)) for leaf in jax.tree.leaves(rule["weights"]) for v in np.ravel(leaf)}
     assert all(len(found) == 1 for found in (*sizes.values(), weights))
-    loss = recipe.subject_loss(config, stage, built, device_data, pools, (5, 16, 16))
+    loss = recipe.subject_loss(config, stage, built, device_data, pools, (5, 16, 16), stage.hyper)
     keys = jax.random.split(jax.random.key(config.train.seed + 2), 2)  # two eyes
 
     @jax.jit

@@ -260,7 +260,7 @@ def test_hash_tables_can_move_at_test_time_while_the_rest_stays(scans):
 def model_of(config, scans):
     """A model with random weights, as if it had been trained."""
     built = build(config, Signal.of(scans))
-    params = built.init(jax.random.key(0), hyper_of(config.hyper))
+    params = built.init(jax.random.key(0), hyper_of(config))
     half = coordinates.half_extent(scans.measured.shape, scans.spacing)
     return Trained(config, built, params, Signal.of(scans), half, scans.classes, "")
 

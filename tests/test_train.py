@@ -341,7 +341,8 @@ def entering(config):
     state = recipe.initial_state(config, built, subjects=5)
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    return state, recipe.enter(config, after, before, state, built, device_data, pools, (5, 16, 16)), built
+    enter = recipe.make_enter(config, after, before, built, pools, (5, 16, 16))
+    return state, enter(state, device_data, after.hyper), built
 
 
 def test_whitening_the_codes_changes_no_subject_s_field():
@@ -349,7 +350,7 @@ def test_whitening_the_codes_changes_no_subject_s_field():
     config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "table_scale": 1.0})
     state, entered, built = entering(config)
     at = jnp.float32(np.random.default_rng(0).uniform(-1, 1, (100, 3)))
-    hyper = model.hyper_of(config.hyper)
+    hyper = model.hyper_of(config)
     for i in range(5):
         pair = [
             built.learner.bind(s.params.field, jax.tree.map(lambda rows, i=i: rows[i], s.table), None, hyper)(at)
