@@ -49,7 +49,7 @@ def sweep_modulation():
 
     4864 codes in each: those of the grids of configs/oct.py, of two axes and, for `low rank`, five layers (4865).
     The weights move too, in all. A vector of this size is not whitened, since that would take the Jacobian by each of
-    its numbers; nor is `low rank`, which has no gauge.
+    its numbers; nor is `low rank`, which has no gauge, and whose rank takes about twenty times a layer's products.
     """
     grids = {
         "two grids": ((8, 6, 16), (16, 32, 8)),
@@ -154,8 +154,8 @@ def sweep_labelled_bscans():
 
 
 def sweep_training_scans():
-    """How many scans does a population need?"""
-    for word, count in (("4", 4.0), ("8", 8.0), ("16", 16.0), ("all", 0.0)):
+    """How many scans does a population need? No fewer than a step of the auto-decoder takes."""
+    for word, count in (("8", 8.0), ("16", 16.0), ("32", 32.0), ("all", 0.0)):
         yield word, {"hyper.training_scans": count}
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from toy import CONFIGS
 
 from inr_jax import model, modulations, recipe, sweeps
 from inr_jax.config_script import flat, load_config, tuples
@@ -47,10 +48,10 @@ def adapted_size(config: ConfigDict) -> int:
 
 def answers(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """The shapes of the heads of a config's network, started and asked at seven places of an eye."""
-    built, hyper = model.build(config, EYE), model.hyper_of(config.hyper)
+    built, hyper = model.build(config, EYE), recipe.stages(config)[0].hyper
 
     def ask() -> dict[str, jax.Array]:
-        params = built.init(jax.random.key(0), hyper)
+        params = recipe.initial_state(config, built, 2).params
         modulation = built.learner.start(params.start)
         side = Side(jnp.zeros((8, 8)), jnp.zeros((2, 3)))
         return built.learner.bind(params.field, modulation, side, hyper)(jnp.zeros((7, 3)))
@@ -72,6 +73,14 @@ def test_a_shipped_axis_has_a_setting_that_is_configs_oct(axis: str) -> None:
     whole = sweeps.plan(OCT, AXES, [axis])
     base = [v for v in whole.variants if v.settings == whole.reference]
     assert [BASE | v.changes for v in base] == [BASE]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_axis_can_be_planned_for_every_config(path: Path) -> None:
+    config = load_config(path)
+    for axis in AXES:
+        whole = sweeps.plan(config, AXES, one_at_a_time=[axis])
+        assert sweeps.configured(config, whole.variants[0].changes).to_dict() == config.to_dict()
 
 
 @every_axis
@@ -199,7 +208,8 @@ def test_a_variant_s_config_is_its_own_and_has_the_types_of_the_base() -> None:
 
 
 def test_every_key_of_hyper_is_a_number_of_the_compiled_program() -> None:
-    hyper = {f"hyper.{name}" for name in Hyper._fields if not name.startswith("rate_")}
+    elsewhere = {name for name in Hyper._fields if name.startswith("rate_")} | {"seed"}  # in `train`
+    hyper = {f"hyper.{name}" for name in Hyper._fields if name not in elsewhere}
     assert {key for key in BASE if key.startswith("hyper.")} == hyper
     assert all(sweeps.is_traced(key) for key in hyper)
 
