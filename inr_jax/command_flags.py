@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from inr_jax.config_script import flat, load_config
+from inr_jax.config_script import flat, load_config, wanted_elements
 from inr_jax.errors import InputError
 
 
@@ -121,13 +121,8 @@ def define_config(script: str, argv: Sequence[str], values: flags.FlagValues) ->
 def check_numbers(before: Mapping[str, Any], config: ConfigDict) -> None:
     """Raises InputError where other things stand for the numbers of a tuple: ml_collections compares no elements."""
     for key, new in flat(config.to_dict()):
-        old = before[key]
-        if not isinstance(old, tuple) or not old or any(isinstance(v, str) for v in old):
-            continue
-        whole = all(isinstance(v, int) for v in old)
-        if any(isinstance(v, str) or (whole and isinstance(v, float)) for v in new):
-            wanted = "whole numbers" if whole else "numbers"
-            raise InputError(f"--config.{key}: expected {wanted}, as in {old}; found {new}")
+        if wanted := wanted_elements(before[key], new):
+            raise InputError(f"--config.{key}: expected {wanted}; found {new}")
 
 
 def take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

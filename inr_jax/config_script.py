@@ -3,11 +3,12 @@
 No jax here: --device has to come before it.
 """
 
+import functools
 import json
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -44,17 +45,48 @@ def load_config(path: str | Path) -> ConfigDict:
     script = _find_script(Path(path))
     if script.suffix == ".json":
         return _resolved(script)
-    try:
-        with _importable(script.parent):
-            config = runpy.run_path(str(script)).get("get_config", lambda: None)()
-    except SCRIPT_ERRORS as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: line {line}: {type(error).__name__}: {reason}") from error
+    with _running(path, script):
+        config = runpy.run_path(str(script)).get("get_config", lambda: None)()
     if not isinstance(config, ConfigDict):
         raise InputError(f"{path}: expected a function get_config() that returns a ConfigDict; found none")
     return config
+
+
+def load_functions(path: str | Path, prefix: str) -> dict[str, Callable[[], Any]]:
+    """A script's functions of no arguments whose names begin with `prefix`, by the rest of their names.
+
+    Found and run as `load_config` finds and runs one; what a generator yields comes as a list. Reading the script and
+    calling a function raise InputError where the script does not run.
+    """
+    script = _find_script(Path(path))
+    with _running(path, script):
+        names = runpy.run_path(str(script))
+
+    def running(function: Callable[[], Any]) -> Callable[[], Any]:
+        @functools.wraps(function)
+        def run() -> Any:
+            with _running(path, script):
+                result = function()
+                return list(result) if isinstance(result, Iterator) else result
+
+        return run
+
+    found = {name: value for name, value in names.items() if name.startswith(prefix) and callable(value)}
+    return {name.removeprefix(prefix): running(function) for name, function in found.items()}
+
+
+@contextmanager
+def _running(path: str | Path, script: Path) -> Iterator[None]:
+    """What a user's script raises is one line that names it as the user does; it can import what lies beside it."""
+    try:
+        with _importable(script.parent):
+            yield
+    except SCRIPT_ERRORS as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
+        lines += [error.lineno] if isinstance(error, SyntaxError) else []
+        place = f"line {lines[-1]}: " if lines else ""
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: {place}{type(error).__name__}: {reason}") from error
 
 
 def _resolved(file: Path) -> ConfigDict:
@@ -93,6 +125,16 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def wanted_elements(old: Any, new: Any) -> str | None:
+    """What was expected where other things stand for the numbers of the tuple `old`; None: nothing else does."""
+    if not isinstance(old, tuple) or not old or any(isinstance(v, str) for v in old):
+        return None
+    whole = all(isinstance(v, int) for v in old)
+    if any(isinstance(v, str) or (whole and isinstance(v, float)) for v in new):
+        return f"{'whole numbers' if whole else 'numbers'}, as in {old}"
+    return None
 
 
 def _find_script(path: Path) -> Path:

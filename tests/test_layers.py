@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "places": {"errors"},
     "stopping": set(),
     "config_script": {"errors"},
+    "sweeps": {"errors", "config_script"},
     "command_flags": {"errors", "config_script"},
     "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
     **dict.fromkeys(
@@ -121,6 +122,7 @@ WITHOUT_JAX = SCANS | {
     "baselines",
     "data",
     "metrics",
+    "sweeps",
 }
 
 

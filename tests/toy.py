@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from inr_jax.types import Hyper
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if not p.stem.startswith("prepare"))  # of trainings
+NO_TRAININGS = ("ablations", "prepare_oct")
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if p.stem not in NO_TRAININGS)
 
 
 def hyper(**changes: float) -> Hyper:

@@ -1,0 +1,165 @@
+"""The axes of `inr-jax ablate`: what a training can be varied in, and the question each asks.
+
+A generator sweep_<axis>() yields its settings: {dotted key of the config: value, ...}, or (word, {...}) where the word
+says more than the first value does. A setting names every key that tells it from the others, so that the axis means
+the same whatever the base is. `--axes=FILE` adds those of a script of yours, or puts them in the place of these.
+"""
+
+import math
+
+
+def sweep_activation():
+    """Which nonlinearity suits the scans? Frequencies are shared: a product with `omega` is the fairer comparison."""
+    for name in ("sine", "wire", "finer", "finer_whole", "gaussian", "relu"):
+        yield {"model.activation": name}
+
+
+def sweep_encoding():
+    """Do encoded coordinates help a field that has frequencies of its own?"""
+    for name in ("identity", "pi", "fourier", "hashgrid"):
+        yield {"model.encoding": name}
+
+
+def sweep_omega():
+    """How high a frequency, the same in all layers, before speckle is learned for anatomy?"""
+    for omega in (10.0, 20.0, 30.0, 60.0):
+        yield {"hyper.omega_first": omega, "hyper.omega_last": omega}
+
+
+def sweep_omega_schedule():
+    """Should frequencies fall or rise with depth (MedFuncta, Friedrich et al. 2025)?"""
+    for first, last in ((30.0, 30.0), (30.0, 10.0), (10.0, 30.0), (60.0, 30.0), (30.0, 60.0)):
+        yield f"{first:g} to {last:g}", {"hyper.omega_first": first, "hyper.omega_last": last}
+
+
+def sweep_width():
+    """How wide do hidden layers have to be?"""
+    for width in (48, 64, 96, 128):
+        yield {"model.width": width}
+
+
+def sweep_depth():
+    """How many hidden layers are needed?"""
+    for depth in (3, 4, 5, 7):
+        yield {"model.depth": depth}
+
+
+def sweep_modulation():
+    """Which kind of modulation holds most of an eye in as many codes?
+
+    4864 codes in each: those of the grids of configs/oct.py, of two axes and, for `low rank`, five layers (4865).
+    The weights move too, in all. A vector of this size is not whitened, since that would take the Jacobian by each of
+    its numbers; nor is `low rank`, which has no gauge, and whose rank takes about twenty times a layer's products.
+    """
+    grids = {
+        "two grids": ((8, 6, 16), (16, 32, 8)),
+        "three grids": ((4, 4, 16), (8, 8, 16), (16, 28, 8)),
+        "fine grid": ((16, 38, 8),),
+        "coarse grid": ((8, 8, 76),),
+    }
+    whitened = {"train.whiten": 3.0}
+    for word, levels in grids.items():
+        yield word, {"model.modulation.parts": ("grid", "weights"), "model.modulation.grid.levels": levels, **whitened}
+    for word, part, key, size in (
+        ("vector", "vector", "model.modulation.vector.size", 4864),
+        ("low rank", "lowrank", "model.modulation.lowrank.rank", 973),
+    ):
+        yield word, {"model.modulation.parts": (part, "weights"), key: size, "train.whiten": 0.0}
+
+
+def sweep_modulation_size():
+    """How many codes does an eye need? From a few cells along each axis to more than there are measured B-scans."""
+    for levels in (
+        ((2, 2, 16), (4, 8, 8)),
+        ((4, 3, 16), (8, 16, 8)),
+        ((8, 6, 16), (16, 32, 8)),
+        ((16, 12, 16), (32, 64, 8)),
+    ):
+        yield f"{sum(map(math.prod, levels))} codes", {"model.modulation.grid.levels": levels}
+
+
+def sweep_moves():
+    """Is it worth moving the shared weights for a new eye, or do its codes suffice?"""
+    yield "codes", {"model.modulation.parts": ("grid",)}
+    yield "codes and weights", {"model.modulation.parts": ("grid", "weights")}
+
+
+def sweep_start():
+    """Does a start that is learned through the inner loop adapt better than the mean code of the auto-decoder?"""
+    for word, rate in (("learned", 1e-3), ("mean code", 0.0)):
+        yield word, {"train.rule.rates.start": rate, "train.joint.rates.start": rate}
+
+
+def sweep_calibration():
+    """Do the rule's first step sizes have to be found by trial, or does it learn them from those of `hyper`?"""
+    yield "by trial", {"train.calibrate": True}
+    yield "of hyper", {"train.calibrate": False}
+
+
+def sweep_whitening():
+    """Does a step in whitened codes go further than one in codes as the auto-decoder left them?"""
+    yield "whitened", {"train.whiten": 3.0}
+    yield "as learned", {"train.whiten": 0.0}
+
+
+def sweep_rule():
+    """How fine do learned step sizes have to be: over codes, and over steps?"""
+    for per in ("leaf", "channel", "element"):
+        yield per, {"rule.per": per, "rule.per_step": False}
+        yield f"{per} and step", {"rule.per": per, "rule.per_step": True}
+
+
+def sweep_inner_steps():
+    """How many inner steps are worth their time, where the rule is learned for this many?"""
+    for steps in (1, 3, 5, 10):
+        yield {"adapt.steps": steps}
+
+
+def sweep_first_order():
+    """What do the second derivatives through the inner loop gain?"""
+    yield "second order", {"adapt.first_order": False}
+    yield "first order", {"adapt.first_order": True}
+
+
+def sweep_points():
+    """How many measurements does an inner step need? A fourth of those of a new scan in training, as in oct."""
+    for points in (2048, 8192, 32_768):
+        context = points // 4
+        yield {"adapt.points": points, "train.rule.context": context, "train.joint.context": context}
+
+
+def sweep_slo():
+    """Is the SLO used, or only there? `off`: masked; `shuffled`: another eye's, that of three scans on."""
+    yield "on", {"hyper.side": 1.0, "hyper.side_from": 0.0}
+    yield "off", {"hyper.side": 0.0, "hyper.side_from": 0.0}
+    yield "shuffled", {"hyper.side": 1.0, "hyper.side_from": 3.0}
+
+
+def sweep_loss_weights():
+    """What weight of the segmentation loss gives layers without taking from intensities?"""
+    for weight in (0.0, 0.005, 0.02, 0.08):
+        yield {"hyper.segmentation": weight}
+
+
+def sweep_learning_rate():
+    """How fast may the field change in joint fine-tuning?"""
+    for rate in (1e-5, 3e-5, 1e-4):
+        yield {"train.joint.rates.field": rate}
+
+
+def sweep_labelled_bscans():
+    """How many B-scans of a scan have to be labelled by hand?"""
+    for word, count in (("1", 1.0), ("2", 2.0), ("4", 4.0), ("8", 8.0), ("all", 0.0)):
+        yield word, {"hyper.labelled_bscans": count}
+
+
+def sweep_training_scans():
+    """How many scans does a population need? No fewer than a step of the auto-decoder takes."""
+    for word, count in (("8", 8.0), ("16", 16.0), ("32", 32.0), ("all", 0.0)):
+        yield word, {"hyper.training_scans": count}
+
+
+def sweep_seed():
+    """How much of a difference is chance? Variants that differ in this alone are repetitions of one setting."""
+    for seed in range(4):
+        yield {"train.seed": seed}
