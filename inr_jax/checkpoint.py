@@ -71,7 +71,8 @@ def _quietly() -> Iterator[None]:
     tensorstore's other writes may end after a failure and find no one who waits for them: then it stays so.
     """
     hooks = sys.unraisablehook, threading.excepthook
-    sys.unraisablehook = threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
+    threading.excepthook = lambda _: None
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:

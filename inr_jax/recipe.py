@@ -56,6 +56,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         for key, least in (("steps", 0), ("subjects", 1), ("points", 1), ("context", 1)):
             if key in options and options[key] < least:
                 raise InputError(f"train.{name}.{key}: expected {least} or more; found {options[key]}")
+        _check_scans(config, name)
         first = result[-1].end if result else 0
         rates = {f"rate_{part}": rate for part, rate in options.rates.items()}
         if options.steps:
@@ -75,6 +76,15 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
     return tuple(result)
+
+
+def _check_scans(config: ConfigDict, name: str) -> None:
+    """Raises InputError where a stage cannot do with the first `hyper.training_scans`."""
+    scans, least = config.hyper.training_scans, config.train[name].subjects
+    if scans and visits.takes_whole_bscans(config, name):
+        raise InputError(f"hyper.training_scans: expected 0 where train.{name}.draw is bscans; found {scans:g}")
+    if scans and scans < least:
+        raise InputError(f"hyper.training_scans: expected 0 or at least train.{name}.subjects, {least}; found {scans:g}")
 
 
 def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper | None = None) -> State:
