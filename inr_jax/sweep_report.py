@@ -109,6 +109,10 @@ def _effects(sweep: Sweep, changed: Sequence[Effect], left: Left) -> list[Pictur
     if not shown:
         left[EFFECTS] = "no two settings that differ in one axis alone are finished"
         return []
+    for axis in sweep.compared:
+        for value in sweep.values(axis)[1:]:
+            if (axis, value) not in shown:
+                left[f"effect of {axis}={value}"] = "no setting with it and its pair are both finished"
     axes = dict.fromkeys(axis for axis, _ in shown)
     panels = {
         _title(place): {
@@ -192,6 +196,7 @@ def _costs(sweep: Sweep, found: Sequence[Setting], left: Left) -> list[Picture]:
     figure = sweep_figures.quality_and_cost([setting.name for setting in scored], qualities, costs, reference)
     said = (
         "A dot is a setting's mean over seeds. On the line nothing is beaten: no other setting is better for less."
-        " Times are of this machine, compilation apart; training is a variant's share of what it was trained with."
+        " Times are of the devices named above, compilation apart, and compare on one device alone; that of training is"
+        " a variant's share of what it was trained together with."
     )
     return [Picture(png(figure), COST, "Dots of quality over training time, time per scan and size.", said)]

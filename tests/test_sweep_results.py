@@ -63,9 +63,8 @@ def test_a_seed_that_only_one_setting_has_is_in_its_mean_and_not_in_the_differen
     found = by_name(read_sweep(folder))
     assert found["activation=wire"].scores[PSNR].repeats == 2
     assert found["activation=wire"].differences[PSNR].repeats == 1
-    assert found["activation=wire"].differences[PSNR].mean == pytest.approx(
-        GAIN.mean()
-    )  # the seeds' own gap is not in it
+    # what seeds differ by is not in it
+    assert found["activation=wire"].differences[PSNR].mean == pytest.approx(GAIN.mean())
 
 
 def test_a_person_whom_one_of_two_lacks_is_no_pair(folder):
@@ -276,6 +275,15 @@ def test_figures_that_would_say_nothing_are_left_out_and_why_is_said(tmp_path):
     assert "Effect of every axis (no two settings that differ in one axis alone are finished)" in page
     assert "known of fewer than two settings" in page
     assert "Dice" not in page
+
+
+def test_a_value_without_an_effect_is_named(folder):
+    for result in read_sweep(folder).results:
+        if result.settings["activation"] == "relu":
+            synthetic.end_without_scores(folder, result.name, "diverged", "nan")
+    report(folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "effect of activation=relu (no setting with it and its pair are both finished)" in page
 
 
 def test_a_sweep_without_any_result_has_a_report_that_says_so(folder):
