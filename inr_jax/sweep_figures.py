@@ -15,6 +15,7 @@ STYLES = ("-", "--", ":")
 MARKERS = "osD^vPX"
 GRID = "#e3e3e3"
 FAINT = "#b9b9b9"
+LEGEND_WIDTH = 115  # characters below a figure
 DECADE = 10.0  # costs that differ more are drawn on a logarithmic axis
 
 Curve = Sequence[tuple[int, float]]  # (step, score)
@@ -62,8 +63,9 @@ def effect_dots(panels: Mapping[str, Mapping[str, Sequence[Dot]]], references: M
 
 
 def setting_curves(settings: Mapping[str, Sequence[Curve]], *, y_name: str) -> Figure:
-    """A few settings, each in its colour: a line per seed, the last point of each marked."""
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+    """A few settings, each in its colour: a line per seed."""
+    columns, height = _legend_size(list(settings))
+    figure = Figure(figsize=(8.4, 3.9 + height), layout="constrained")
     panel = figure.add_subplot()
     handles = []
     for nth, (name, found) in enumerate(settings.items()):
@@ -72,7 +74,7 @@ def setting_curves(settings: Mapping[str, Sequence[Curve]], *, y_name: str) -> F
             _line(panel, curve, **look, linewidth=1.1)
         handles.append(Line2D([], [], **look, linewidth=2, label=name))
     _dress(panel, "Learning curves", y_name)
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8.5, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
 
@@ -88,6 +90,12 @@ def axis_curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], *, y_name: 
         _dress(panel, name, y_name)
         panel.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
+
+
+def _legend_size(names: Sequence[str]) -> tuple[int, float]:
+    """Columns that names of this length leave room for, and the height in inches."""
+    columns = max(1, LEGEND_WIDTH // (max(map(len, names)) + 5))
+    return columns, 0.2 * -(-len(names) // columns)
 
 
 def _look(nth: int) -> dict[str, Any]:
@@ -135,8 +143,9 @@ def quality_and_cost(
     fronts = {(q, c): front(costs[c], qualities[q]) for q in qualities for c in costs}
     told = list(range(len(names))) if len(names) <= FEW else _best_of(fronts.values(), next(iter(qualities.values())))
     told += [reference] if reference >= 0 and reference not in told else []
-    rows = -(-len(told) // 2)
-    figure = Figure(figsize=(max(3.7 * len(costs), 7.4), 2.9 * len(qualities) + 0.2 * rows + 0.7), layout="constrained")
+    labels = [names[i] + " (reference)" * (i == reference and names[i] != "reference") for i in told]
+    columns, height = _legend_size(labels)
+    figure = Figure(figsize=(max(3.7 * len(costs), 8.4), 2.9 * len(qualities) + height + 0.7), layout="constrained")
     figure.suptitle("Quality against what it costs", fontsize=12, color=INK)
     axes = figure.subplots(len(qualities), len(costs), squeeze=False, sharex="col", sharey="row")
     for row, (quality, values) in zip(axes, qualities.items(), strict=True):
@@ -145,10 +154,9 @@ def quality_and_cost(
             bottom, left = panel in axes[-1], panel in axes[:, 0]
             name_axes(panel, "", cost if bottom else "", quality if left else "")
     handles = [
-        Line2D([], [], linestyle="", markersize=6, label=f"{names[i]}{' (reference)' * (i == reference)}", **_shape(n))
-        for n, i in enumerate(told)
+        Line2D([], [], linestyle="", markersize=6, label=label, **_shape(nth)) for nth, label in enumerate(labels)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
 
