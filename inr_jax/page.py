@@ -27,7 +27,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; }
-caption { text-align: left; color: #555; padding: .2rem 0 .5rem; }
+caption { text-align: left; color: #555; padding: .2rem 0 .5rem; max-width: 60rem; }
 th, td { padding: .32rem .4rem; text-align: right; white-space: nowrap; }
 th:first-child { text-align: left; font-weight: 500; }
 thead th { border-bottom: 1px solid #999; } thead tr:first-child th { border-bottom: 0; text-align: center; }
