@@ -84,7 +84,9 @@ def _check_scans(config: ConfigDict, name: str) -> None:
     if scans and visits.takes_whole_bscans(config, name):
         raise InputError(f"hyper.training_scans: expected 0 where train.{name}.draw is bscans; found {scans:g}")
     if scans and scans < least:
-        raise InputError(f"hyper.training_scans: expected 0 or at least train.{name}.subjects, {least}; found {scans:g}")
+        raise InputError(
+            f"hyper.training_scans: expected 0 or at least train.{name}.subjects, {least}; found {scans:g}"
+        )
 
 
 def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper | None = None) -> State:
@@ -212,6 +214,17 @@ def make_run(
         return jax.lax.fori_loop(0, count, one, (state, empty | totals))
 
     return run
+
+
+def next_multiple(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def next_due(config: ConfigDict, stage: Stage, step: int) -> int:
+    """The step at which a stage's next dispatch ends: something is logged or saved there."""
+    options = config.train
+    every = (options.steps_per_dispatch, options.save_every, options.log_every)
+    return min(stage.end, *(next_multiple(step, n) for n in every))
 
 
 def make_enter(

@@ -53,12 +53,13 @@ class Validation:
         self.data = measurements.to_device(population, half, config.model.extent.to_dict())
         pools = measurements.pools(population.measured, held_out=config.fit.held_out)
         self.adapt = make_adapt(config, built, self.grid, pools.context)
-        self.measure = jax.jit(self._measure(built, pools, count))
+        self.measure_one = self._measure(built, pools, count)
+        self.measure = jax.jit(self.measure_one)
         self.render = make_render(built, self.grid)
         self.hyper = model.hyper_of(config)
 
     def _measure(self, built: Model, pools: Pools, count: int) -> Callable[[MetaParams, Measurements, Hyper], Array]:
-        """(params, data, hyper) -> the mean PSNR of the first `count` scans."""
+        """(params, data, hyper) -> the mean PSNR of the first `count` scans; WORST where it is not finite."""
         rest = np.setdiff1d(pools.target, pools.context)
         target = rest if rest.size else pools.target
         points = np.random.default_rng(0).choice(target, min(16_384, target.size), replace=False)
@@ -71,13 +72,13 @@ class Validation:
                 batch = measurements.gather(data, i, jnp.asarray(points), self.grid, labelled=True)
                 return built.learner.outer_loss(field, batch, hyper)[1]["psnr"]
 
-            return jax.lax.map(one, jnp.arange(count)).mean()
+            found = jax.lax.map(one, jnp.arange(count)).mean()
+            return jnp.where(jnp.isfinite(found), found, WORST)
 
         return measure
 
     def __call__(self, state: State) -> float:
-        value = float(self.measure(state.params, self.data, self.hyper))
-        return value if np.isfinite(value) else WORST
+        return float(self.measure(state.params, self.data, self.hyper))
 
     def picture(self, state: State) -> np.ndarray:
         """A B-scan (or image) of the first validation scan that was not measured: as given above, as answered below."""
@@ -184,9 +185,9 @@ def _run_stage(
     with bar:
         bar.set_postfix_str("compiling, once")
         while (step := int(state.step)) < stage.end and not epochs.is_over(course, options.stop):
-            due = min(_next(step, n) for n in (options.steps_per_dispatch, options.save_every, options.log_every))
-            due = min(due, stage.first + _next(step - stage.first, length)) if by_epoch else due
-            count = min(due, stage.end) - step
+            due = recipe.next_due(config, stage, step)
+            due = min(due, stage.first + recipe.next_multiple(step - stage.first, length)) if by_epoch else due
+            count = due - step
             began = time.perf_counter()
             state, metrics = run(state, device_data, stage.hyper, jnp.int32(count))
             now = int(state.step)
@@ -233,10 +234,6 @@ def _save_epoch(folder: Path, state: State, course: Course, loss: float, keep: i
     step = int(state.step)
     workdir.append_line(folder / workdir.LOG, {"step": step, "course": list(course)})
     checkpoint.save(folder, state, step=step, validation=-loss, keep=keep)
-
-
-def _next(step: int, every: int) -> int:
-    return (step // every + 1) * every
 
 
 def _log(folder: Path, writer: SummaryWriter, record: dict[str, Any]) -> None:

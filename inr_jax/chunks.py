@@ -1,0 +1,110 @@
+"""How many variants of a group are trained at once, and whether by vmap or map: by what they need and how fast they are.
+
+Memory is XLA's own account of the compiled program: what it is handed, gives back and needs in between. Speed is timed on
+the device at hand: small products in a batch are slower than a large one on a CPU, on a GPU it is the other way round.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from inr_jax.batched import Group, Tell, hypers_of
+from inr_jax.errors import InputError
+
+SHARE = 0.7  # of the free memory that a group may take
+LONGEST = 600.0  # seconds that variants one after the other are to take, before the first of them is finished
+REPEATS = 3
+
+
+class Cost(NamedTuple):
+    """What a group takes, by its last stage (the largest) at one variant and at two."""
+
+    bytes_one: int  # of the program of one variant
+    bytes_more: int  # for each further one at once (vmap)
+    bytes_state: int  # for each further one after the other (map): its state alone
+    step_map: float  # seconds of a variant's step, one variant after the other
+    step_vmap: float  # and two at once; nan: not timed
+    training: float  # seconds of all stages of one variant: their steps, timed
+    compile: float  # seconds that compiling these took
+
+    @property
+    def faster(self) -> str:
+        return "vmap" if self.step_vmap < self.step_map else "map"
+
+    def bytes_of(self, variants: int, over: str) -> int:
+        return self.bytes_one + (variants - 1) * (self.bytes_more if over == "vmap" else self.bytes_state)
+
+
+def free_memory() -> int:
+    """Bytes that programs may take: of the device, where it says so, else of the machine."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"]) - int(stats["bytes_in_use"])
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(available) * 1024
+
+
+def measure(group: Group, configs: Sequence[ConfigDict], tell: Tell) -> Cost:
+    """Compiles and times a step of every stage for one variant, of the last one for two as well."""
+    before, seconds = group.compile_seconds, []
+    tell("timing a step", 0, 0)
+    for s in range(len(group.stages)):
+        one, batch = _step(group, configs[:1], s, "map")
+        seconds.append(_least_time(one, batch, group))
+    steps = [stage.end - stage.first for stage in group.stages]
+    whole = sum(n * t for n, t in zip(steps, seconds, strict=True))
+    size, state = _bytes(one), sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
+    more, step_vmap = 0, float("nan")
+    if len(configs) > 1:
+        two, batch = _step(group, configs[:2], s, "vmap")
+        more, step_vmap = _bytes(two) - size, _least_time(two, batch, group) / 2
+    return Cost(size, max(more, 0), 2 * state, seconds[-1], step_vmap, whole, group.compile_seconds - before)
+
+
+def _step(group: Group, configs: Sequence[ConfigDict], s: int, over: str) -> tuple[Any, tuple]:
+    """A stage's program for these variants, and states and settings to time it with."""
+    hypers = hypers_of(configs, s)
+    states = group.start(hypers, over)
+    states = states._replace(step=jnp.full_like(states.step, group.stages[s].first))
+    return group.run(s, states, hypers, over), (states, hypers)
+
+
+def _least_time(program: Any, batch: tuple, group: Group) -> float:
+    """Seconds of one step; the first call is not counted."""
+    found = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(program(batch, group.data, jnp.int32(1)))
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
+
+
+def _bytes(program: Any) -> int:
+    found = program.memory_analysis()
+    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def choose(cost: Cost, variants: int, limit: int, over: str = "auto") -> tuple[int, str]:
+    """(how many at once, "vmap" | "map"). limit: bytes. Raises InputError where not even one fits.
+
+    One after the other, no more than are finished in LONGEST seconds: what is stopped is then not far from its last
+    result.
+    """
+    over = cost.faster if over == "auto" else over
+    if cost.bytes_one > limit:
+        raise InputError(
+            f"memory: expected a variant of at most {limit / 2**30:.2f} GB; one takes {cost.bytes_one / 2**30:.2f} GB "
+            "(fewer points, context or subjects a step, or adapt.checkpoint, take less)"
+        )
+    further = cost.bytes_more if over == "vmap" else cost.bytes_state
+    fit = 1 + int((limit - cost.bytes_one) / max(further, 1))
+    if over == "map":
+        fit = min(fit, max(1, int(LONGEST / max(cost.training, 1e-9))))
+    parts = -(-variants // min(fit, variants))
+    return -(-variants // parts), over

@@ -1,0 +1,187 @@
+"""Works of a sweep computed: their variants trained in chunks of one program each, scored on validation people."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from inr_jax import batched, chunks, data, evaluate, modulations, residual, sweeps, trained
+from inr_jax.baselines import Prediction
+from inr_jax.batched import Course, Group
+from inr_jax.config_script import tuples
+from inr_jax.engines import Progress, Work
+from inr_jax.errors import InputError
+from inr_jax.limits import of_device_memory
+from inr_jax.sweeps import Variant
+from inr_jax.types import Population
+
+SPLIT = "validation"
+SCORED_AT_ONCE = 8  # variants whose answers are in memory
+STILL = 0.5  # a training of which more steps than this share moved nothing has diverged
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=2)
+def _population(options: str, split: str) -> Population:
+    return data.load(ConfigDict(tuples(json.loads(options))), split)
+
+
+_groups: dict[str, Group] = {}  # the newest alone: its programs stay compiled for the next work of the same group
+
+
+def group_of(work: Work, config: ConfigDict) -> Group:
+    """The group of a work, with what was compiled for it before."""
+    if work.group not in _groups:
+        _groups.clear()
+        options = json.dumps(config.data.to_dict())
+        _groups[work.group] = Group(config, _population(options, "train"), _population(options, SPLIT))
+    return _groups[work.group]
+
+
+def configs_of(work: Work) -> list[ConfigDict]:
+    base = ConfigDict(tuples(work.config))
+    return [sweeps.configured(base, variant.changes) for variant in work.variants]
+
+
+def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto") -> Iterator[dict[str, Any]]:
+    """A result for every variant of a work, chunk by chunk.
+
+    memory: GB that a program may take; None: a share of what is free. over: "auto" (by timing) | "vmap" | "map". A chunk
+    for which memory does not suffice after all is halved. Raises InputError where not even one variant fits.
+    """
+
+    def say(doing: str, step: int, steps: int) -> None:
+        tell(Progress(work.group, doing, len(work.variants), step, steps))
+
+    say("reading data", 0, 0)
+    configs = configs_of(work)
+    group = group_of(work, configs[0])
+    cost = chunks.measure(group, configs, say)
+    limit = int(chunks.SHARE * chunks.free_memory() if memory is None else memory * 2**30)
+    size, over = chunks.choose(cost, len(configs), limit, over)
+    left = list(zip(work.variants, configs, strict=True))
+    while left:
+        try:
+            found = _chunk(group, left[:size], over, say)
+        except RuntimeError as error:
+            reason = of_device_memory(error)
+            if reason is None or size == 1:
+                raise
+            size = -(-size // 2)
+            log.warning("%s; going on with %d variants at once", reason, size)
+            continue
+        yield from found
+        left = left[size:]
+
+
+def _chunk(
+    group: Group, chunk: Sequence[tuple[Variant, ConfigDict]], over: str, say: batched.Tell
+) -> list[dict[str, Any]]:
+    """The results of variants that are trained at once."""
+    variants, configs = zip(*chunk, strict=True)
+    course = batched.train(group, configs, over, say)
+    say("scoring", 0, 0)
+    seconds = scan_seconds(group, course, configs)
+    rows = _scores(group, course, configs, over, seconds)
+    codes = group.built.learner.start(group.built.codes)
+    shared = {
+        "modulation_size": modulations.size(codes),
+        "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(course.params.field)),
+        "seconds_training": course.seconds,
+        "seconds_per_scan": seconds,
+        "together": {"variants": len(chunk), "over": over, "compile_seconds": group.compile_seconds},
+        "device": jax.devices()[0].device_kind,
+        "note": group.validation.note,
+    }
+    return [
+        result(variant, config, course, v, rows[v]) | shared
+        for v, (variant, config) in enumerate(zip(variants, configs, strict=True))
+    ]
+
+
+def result(
+    variant: Variant, config: ConfigDict, course: Course, v: int, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What is known of the v-th variant of a chunk."""
+    reason = diverged(course, v)
+    return {
+        "variant": variant.name,
+        "settings": variant.settings,
+        "changes": variant.changes,
+        "config": config.to_dict(),
+        "status": "diverged" if reason else "finished",
+        "reason": reason,
+        "curve": [entry | {name: _number(entry[name], v) for name in ("loss", "validation_psnr")} for entry in course.curve],
+        "rows": [] if reason else rows,
+    }
+
+
+def diverged(course: Course, v: int) -> str:
+    """Why the v-th training is no result; "" where it is one."""
+    last = course.curve[-1]
+    if not np.isfinite(last["loss"][v]):
+        return f"its loss is not finite at step {last['step']}"
+    if course.skipped[v] > STILL:
+        return f"{course.skipped[v]:.0%} of the steps of its last stage moved nothing: gradients too long or not finite"
+    if last["validation_psnr"] is not None and last["validation_psnr"][v] <= batched.WORST:
+        return f"its validation is not finite at step {last['step']}"
+    return ""
+
+
+def _number(values: np.ndarray | None, v: int) -> float | None:
+    if values is None or not math.isfinite(values[v]) or values[v] <= batched.WORST:
+        return None
+    return float(values[v])
+
+
+def scan_seconds(group: Group, course: Course, configs: Sequence[ConfigDict]) -> float:
+    """Seconds in which a scan is adapted to, warm: the least of three."""
+    adapt = group.adapt(course.params, batched.hypers_of(configs, -1))
+    adapt()
+    found = []
+    for _ in range(3):
+        began = time.perf_counter()
+        adapt()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def _scores(
+    group: Group, course: Course, configs: Sequence[ConfigDict], over: str, seconds: float
+) -> list[list[dict[str, Any]]]:
+    """For every variant the rows of an evaluation on validation people."""
+    found: list[list[dict[str, Any]]] = []
+    scans, hypers = group.validation, batched.hypers_of(configs, -1)
+    options = group.config.adapt.residual
+    for first in range(0, len(configs), SCORED_AT_ONCE):
+        part = slice(first, first + SCORED_AT_ONCE)
+        params, numbers = jax.tree.map(lambda leaf, part=part: leaf[part], (course.params, hypers))
+        intensity, labels = [], []
+        for i in range(len(scans.names)):
+            values, classes = map(np.asarray, group.answer(params, numbers, jnp.int32(i), over))
+            scan = (scans.intensity[i], scans.valid[i], scans.measured, scans.spacing[i])
+            intensity.append([residual.corrected(one, *scan, **options) for one in values])
+            labels.append(classes.astype(np.int32))
+        for v in range(len(intensity[0])):
+            found.append(_rows(group, [of[v] for of in intensity], [of[v] for of in labels], seconds))
+    return found
+
+
+def _rows(group: Group, intensity: list[np.ndarray], labels: list[np.ndarray], seconds: float) -> list[dict[str, Any]]:
+    """The rows of one variant."""
+    name, scans = trained.own_name(group.config), group.validation
+    knows = group.classes and group.config.model.segmentation
+    answer = Prediction(np.stack(intensity), np.stack(labels) if knows else None, "")
+    layered = group.config.data.name in trained.OCT and scans.measured.ndim == 3
+    rows, _ = evaluate.score_all(
+        scans, {name: answer}, {name: [seconds] * len(scans.names)}, split=SPLIT, layered=layered
+    )
+    return [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row.items()} for row in rows]
