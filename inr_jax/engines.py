@@ -108,11 +108,9 @@ def split(works: Sequence[Work], workers: int) -> list[Work]:
     Each part is compiled by its own worker, so that no more are made than there are workers without one.
     """
     parts = [1] * len(works)
-    while sum(parts) < workers:
-        i = max(range(len(works)), key=lambda i: len(works[i].variants) / parts[i])
-        if parts[i] == len(works[i].variants):  # the largest part is one variant: so are all
-            break
-        parts[i] += 1
+    while sum(parts) < min(workers, sum(len(work.variants) for work in works)):
+        largest = max(range(len(works)), key=lambda i: len(works[i].variants) / parts[i])
+        parts[largest] += 1
     pieces = [piece for work, n in zip(works, parts, strict=True) for piece in _cut(work, n)]
     return sorted(pieces, key=lambda work: len(work.variants), reverse=True)
 
