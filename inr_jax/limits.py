@@ -53,6 +53,12 @@ def resident(process: int) -> float:
     return int(found.stdout.strip() or 0) / 2**20
 
 
+def of_device_memory(error: RuntimeError) -> str | None:
+    """What a failure of the device says of its memory, in one line; None: it was something else."""
+    line = str(error).partition("\n")[0]
+    return f"memory of the device: {line}" if "RESOURCE_EXHAUSTED" in line else None
+
+
 def _message(limit: float) -> str:
     return f"memory: expected at most {limit:g} GB (--max-memory); found more in use"
 

@@ -123,14 +123,6 @@ def _remarks() -> Iterator[None]:
         log.propagate = before[1]
 
 
-def _reason(error: RuntimeError) -> str | None:
-    """What a failure of the device means to a user; None: it is none of these."""
-    line = str(error).splitlines()[0] if str(error) else ""
-    if "RESOURCE_EXHAUSTED" in line:
-        return f"memory of the device: {line}"
-    return None
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs a command; the exit code: 0, 2 for a mistake or lack of room, 130 and 143 if stopped. One line tells."""
     if not argv or argv[0] in HELP:
@@ -153,7 +145,7 @@ def main(argv: Sequence[str]) -> int:
             raise
         code, line = 2, f"error: {error.filename or 'output'}: cannot be written: {error.strerror}"
     except RuntimeError as error:
-        reason = _reason(error)
+        reason = limits.of_device_memory(error)
         if reason is None:
             raise
         code, line = 2, f"error: {reason}"

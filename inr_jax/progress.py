@@ -26,9 +26,14 @@ class _Lines:
         sys.stderr.flush()
 
 
+def columns() -> int:
+    """The width of the terminal that stderr is; 0 where it is none, or one that does not say."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 0
+
+
 def bar(items: Iterable | None = None, desc: str | None = None, total: int | None = None, **options: Any) -> tqdm:
     """tqdm's bar over `items`, or one that is moved by `update`."""
-    if not (sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns):  # some have no width
+    if not columns():
         layout = "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
         options |= dict(file=_Lines(), mininterval=EVERY, maxinterval=EVERY, delay=EVERY, bar_format=layout)
     return tqdm(items, desc, total, **options)

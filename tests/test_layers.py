@@ -84,6 +84,10 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "commands",
             "demo",
             "doctor",
+            "engines",
+            "ray_cluster",
+            "ray_engine",
+            "sweep_progress",
         ),
         FACE,
     ),
@@ -106,6 +110,7 @@ ONLY_IN = {
     "SimpleITK": {"scan_io", "registered"},
     "tensorboardX": {"train"},
     "tqdm": {"progress"},
+    "ray": {"ray_cluster"},
     "absl": {"main", "commands", "command_flags"},
 }
 # what is imported before a command is known
@@ -176,6 +181,11 @@ def test_rows_have_their_modules():
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_heavy_libraries_stay_where_they_belong(library):
     assert {row_of(name) for name in NAMES if library in libraries(name)} <= ONLY_IN[library]
+
+
+def test_ray_is_imported_only_where_a_sweep_asks_for_it():
+    """It is an extra: without it the module must still load, to say so."""
+    assert all(lazily for module, lazily in imports("ray_cluster") if module.split(".")[0] == "ray")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if row_of(name) in WITHOUT_JAX])
