@@ -30,6 +30,8 @@ _PUBLIC = {
     "adapt_scan": "inr_jax.new_scan",
     "evaluate": "inr_jax.evaluate",
     "validate": "inr_jax.validate",
+    "ablate": "inr_jax.ablate",
+    "read_sweep": "inr_jax.sweep_results",
     "read_scan": "inr_jax.scan_io",
     "InputError": "inr_jax.errors",
 }

@@ -27,6 +27,7 @@ from inr_jax.types import Params
 FOLDER = "checkpoints"
 SEAL = "seal.json"
 log = logging.getLogger(__name__)
+LATE = "Event loop is closed"  # what tensorstore says of a write that ends when nobody waits for it
 # What Orbax raises for files that are absent, cut short or changed (its NoEntryError is a KeyError).
 DAMAGED = (KeyError, ValueError, OSError)
 
@@ -68,10 +69,10 @@ def save(workdir: Path, state: Params, *, step: int, validation: float, keep: in
 def _quietly() -> Iterator[None]:
     """Orbax raises in the caller what failed in its threads; it and the threads would print pages about it before.
 
-    tensorstore's other writes may end after a failure and find no one who waits for them: then it stays so.
+    tensorstore's other writes may end after a failure: then it stays so.
     """
     hooks = sys.unraisablehook, threading.excepthook
-    sys.unraisablehook = lambda _: None
+    sys.unraisablehook = lambda lost: None if str(lost.exc_value) == LATE else hooks[0](lost)
     threading.excepthook = lambda _: None
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before = [logger.disabled for logger in loggers]

@@ -1,9 +1,10 @@
-"""How many variants of a group are trained at once, and whether by vmap or map: by what they need and how fast they are.
+"""How many variants of a group are trained at once, by vmap or by map: by what they need and how fast they are.
 
-Memory is XLA's own account of the compiled program: what it is handed, gives back and needs in between. Speed is timed on
-the device at hand: small products in a batch are slower than a large one on a CPU, on a GPU it is the other way round.
+Memory is XLA's own account of the compiled program: what it is handed, gives back and needs in between. Speed is timed
+on the device at hand: on a CPU small products in a batch are slower than a large one, on a GPU it is the other way.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from inr_jax import doctor
 from inr_jax.batched import Group, Tell, hypers_of
 from inr_jax.errors import InputError
 
@@ -36,18 +38,36 @@ class Cost(NamedTuple):
     def faster(self) -> str:
         return "vmap" if self.step_vmap < self.step_map else "map"
 
+    def training_of(self, over: str) -> float:
+        """Seconds of a variant's training."""
+        return self.training * (self.step_vmap / self.step_map if over == "vmap" else 1.0)
+
     def bytes_of(self, variants: int, over: str) -> int:
         return self.bytes_one + (variants - 1) * (self.bytes_more if over == "vmap" else self.bytes_state)
 
 
-def free_memory() -> int:
-    """Bytes that programs may take: of the device, where it says so, else of the machine."""
+def limit(memory: float | None) -> int:
+    """Bytes that a program may take: `memory` GB, or a share of what is free.
+
+    Of a device that does not say what it has, the machine's memory, shared by workers as its cores are.
+    """
+    if memory is not None:
+        return int(memory * 2**30)
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return int(stats["bytes_limit"]) - int(stats["bytes_in_use"])
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return int(available) * 1024
+        return int(SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
+    cores = doctor.cores()
+    own = int(os.environ.get("NPROC", cores)) / cores
+    return int(SHARE * min(own, 1.0) * _available())
+
+
+def _available() -> int:
+    """Bytes of the machine's memory that nothing uses; where the system does not say, half of all."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
 
 
 def measure(group: Group, configs: Sequence[ConfigDict], tell: Tell) -> Cost:

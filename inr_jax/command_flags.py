@@ -60,6 +60,32 @@ FLAGS = {
     "lpips_weights": Flag(
         flags.DEFINE_string, ".npz of AlexNet's and the linear weights, to score LPIPS too", absent="no LPIPS"
     ),
+    "sweep": Flag(flags.DEFINE_list, "axes whose product is trained: activation,seed", []),
+    "one_at_a_time": Flag(flags.DEFINE_list, "axes of which one is changed from the base at a time", []),
+    "axes": Flag(flags.DEFINE_string, "a script of your own sweep_<axis>() functions", absent="the shipped axes alone"),
+    "dry_run": Flag(flags.DEFINE_boolean, "print variants, groups, memory and time; train nothing", False),
+    "engine": Flag(
+        flags.DEFINE_enum,
+        "group after group in this process, or spread by Ray",
+        "local",
+        options={"enum_values": ["local", "ray"]},
+    ),
+    "workers": Flag(flags.DEFINE_integer, "Ray's processes", absent="as there is room", options={"lower_bound": 1}),
+    "worker_threads": Flag(
+        flags.DEFINE_integer, "cores of each of them", absent="shared evenly", options={"lower_bound": 1}
+    ),
+    "memory": Flag(
+        flags.DEFINE_float,
+        "GB that variants in one program may take",
+        absent="of what is free",
+        options={"lower_bound": 0.01},
+    ),
+    "over": Flag(
+        flags.DEFINE_enum,
+        "variants of one shape at once (vmap) or one after the other (map) in their program; auto: timed",
+        "auto",
+        options={"enum_values": ["auto", "vmap", "map"]},
+    ),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

@@ -117,6 +117,32 @@ def _validate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     )
 
 
+def _ablate(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if "train" not in values.config:
+        raise InputError("ablate: expected the config of a training, such as configs/oct.py; found none of its keys")
+    if not values.dry_run and values.workdir is None:
+        raise InputError("ablate: expected --workdir=FOLDER (or --dry-run); found none")
+    if values.workdir is not None:
+        places.check_output(values.workdir)
+    from inr_jax import ablate
+
+    plan = {"sweep": values.sweep, "one_at_a_time": values.one_at_a_time, "axes": values.axes}
+    how = {"memory": values.memory, "over": values.over}
+    if values.dry_run:
+        ablate.dry_run(values.config, **plan, **how)
+        return
+    ray = {"workers": values.workers, "threads": values.worker_threads}
+    ablate.ablate(values.config, values.workdir, **plan, **how, engine=values.engine, **ray)
+
+
+def _report(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 1:
+        raise InputError(f"report: expected one folder of inr-jax ablate; found {len(rest)}")
+    from inr_jax.sweep_report import report
+
+    print(report(rest[0]))
+
+
 def _demo(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_output(values.output)
     from inr_jax.demo import demo
@@ -185,6 +211,33 @@ COMMANDS = {
         takes_scans=True,
         takes_config=True,
         default_config=SINGLE,
+    ),
+    "ablate": Command(
+        _ablate,
+        "train and score the variants of a config, those of one shape in one program; write tables, report, best.py",
+        "--config=FILE --sweep=AXIS,... [--one-at-a-time=AXIS,...] --workdir=FOLDER [--config.KEY=VALUE ...]",
+        "inr-jax ablate --config=configs/oct.py --sweep=activation,seed --workdir=runs/activation",
+        (
+            "workdir",
+            "sweep",
+            "one_at_a_time",
+            "axes",
+            "dry_run",
+            "engine",
+            "workers",
+            "worker_threads",
+            "memory",
+            "over",
+        ),
+        takes_config=True,
+    ),
+    "report": Command(
+        _report,
+        "make a sweep's tables and report again, also of an unfinished one",
+        "FOLDER",
+        "inr-jax report runs/activation",
+        (),
+        takes_scans=True,
     ),
     "demo": Command(
         _demo,

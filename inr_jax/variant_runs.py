@@ -18,13 +18,13 @@ from inr_jax.baselines import Prediction
 from inr_jax.batched import Course, Group
 from inr_jax.config_script import tuples
 from inr_jax.engines import Progress, Work
-from inr_jax.errors import InputError
 from inr_jax.limits import of_device_memory
 from inr_jax.sweeps import Variant
 from inr_jax.types import Population
 
 SPLIT = "validation"
 SCORED_AT_ONCE = 8  # variants whose answers are in memory
+SEEN = ("loss", "validation_psnr")  # of every variant, along its training
 STILL = 0.5  # a training of which more steps than this share moved nothing has diverged
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def configs_of(work: Work) -> list[ConfigDict]:
 def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto") -> Iterator[dict[str, Any]]:
     """A result for every variant of a work, chunk by chunk.
 
-    memory: GB that a program may take; None: a share of what is free. over: "auto" (by timing) | "vmap" | "map". A chunk
-    for which memory does not suffice after all is halved. Raises InputError where not even one variant fits.
+    memory: GB that a program may take; None: a share of what is free. over: "auto" (by timing) | "vmap" | "map".
+    A chunk for which memory does not suffice after all is halved. Raises InputError where not even one variant fits.
     """
 
     def say(doing: str, step: int, steps: int) -> None:
@@ -65,8 +65,7 @@ def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto
     configs = configs_of(work)
     group = group_of(work, configs[0])
     cost = chunks.measure(group, configs, say)
-    limit = int(chunks.SHARE * chunks.free_memory() if memory is None else memory * 2**30)
-    size, over = chunks.choose(cost, len(configs), limit, over)
+    size, over = chunks.choose(cost, len(configs), chunks.limit(memory), over)
     left = list(zip(work.variants, configs, strict=True))
     while left:
         try:
@@ -107,9 +106,7 @@ def _chunk(
     ]
 
 
-def result(
-    variant: Variant, config: ConfigDict, course: Course, v: int, rows: list[dict[str, Any]]
-) -> dict[str, Any]:
+def result(variant: Variant, config: ConfigDict, course: Course, v: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is known of the v-th variant of a chunk."""
     reason = diverged(course, v)
     return {
@@ -119,7 +116,9 @@ def result(
         "config": config.to_dict(),
         "status": "diverged" if reason else "finished",
         "reason": reason,
-        "curve": [entry | {name: _number(entry[name], v) for name in ("loss", "validation_psnr")} for entry in course.curve],
+        "curve": [
+            entry | {name: _number(entry[name], v) for name in ("loss", "validation_psnr")} for entry in course.curve
+        ],
         "rows": [] if reason else rows,
     }
 

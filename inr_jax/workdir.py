@@ -81,9 +81,14 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: expected JSON; found: {error}") from error
 
 
+def json_of(content: Any) -> Any:
+    """What JSON gives back: tuples as lists."""
+    return json.loads(json.dumps(content))
+
+
 def plain(config: ConfigDict) -> dict[str, Any]:
-    """A config as JSON gives it back: tuples as lists."""
-    return json.loads(json.dumps(config.to_dict()))
+    """A config as JSON gives it back."""
+    return json_of(config.to_dict())
 
 
 def check_config(workdir: Path, config: ConfigDict) -> None:
