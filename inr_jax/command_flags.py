@@ -106,7 +106,9 @@ def define(names: Iterable[str], defaults: Mapping[str, Any]) -> flags.FlagValue
 
 
 def shown_default(flag: flags.Flag) -> str:
-    return {None: FLAGS[flag.name].absent, False: "off", True: "on"}.get(flag.value, str(flag.value))
+    if isinstance(flag.value, bool):
+        return "on" if flag.value else "off"
+    return FLAGS[flag.name].absent if flag.value in (None, []) else str(flag.value)
 
 
 def reason(error: Exception, values: flags.FlagValues) -> str:
@@ -141,6 +143,7 @@ def define_config(script: str, argv: Sequence[str], values: flags.FlagValues) ->
             hint = f" (did you mean --config.{close[0]}?)" if close else ""
             raise InputError(f"--config.{key}: expected a key of {script}; found no such key{hint}")
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=rest)
+    flags.DEFINE_string("config_script", script, "what reports call the config", flag_values=values)
     return rest, known
 
 
