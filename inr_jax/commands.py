@@ -132,7 +132,9 @@ def _ablate(values: flags.FlagValues, rest: Sequence[str]) -> None:
         ablate.dry_run(values.config, **plan, **how)
         return
     ray = {"workers": values.workers, "threads": values.worker_threads}
-    ablate.ablate(values.config, values.workdir, **plan, **how, engine=values.engine, **ray)
+    ablate.ablate(
+        values.config, values.workdir, **plan, **how, engine=values.engine, **ray, config_file=values.config_script
+    )
 
 
 def _report(values: flags.FlagValues, rest: Sequence[str]) -> None:
