@@ -4,9 +4,10 @@ Memory is XLA's own account of the compiled program: what it is handed, gives ba
 on the device at hand: on a CPU small products in a batch are slower than a large one, on a GPU it is the other way.
 """
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,12 @@ from ml_collections import ConfigDict
 from inr_jax import doctor
 from inr_jax.batched import Group, Tell, hypers_of
 from inr_jax.errors import InputError
+from inr_jax.limits import of_device_memory
 
 SHARE = 0.7  # of the free memory that a group may take
 LONGEST = 600.0  # seconds that variants one after the other are to take, before the first of them is finished
 REPEATS = 3
+log = logging.getLogger(__name__)
 
 
 class Cost(NamedTuple):
@@ -128,3 +131,24 @@ def choose(cost: Cost, variants: int, limit: int, over: str = "auto") -> tuple[i
         fit = min(fit, max(1, int(LONGEST / max(cost.training, 1e-9))))
     parts = -(-variants // min(fit, variants))
     return -(-variants // parts), over
+
+
+def in_chunks(compute: Callable[[Sequence[Any]], Iterable[Any]], items: Sequence[Any], size: int) -> Iterator[Any]:
+    """What `compute` gives of `size` items at a time; of half as many from where the device's memory did not suffice.
+
+    Raises what it raises where memory does not suffice for one.
+    """
+    done = 0
+    while done < len(items):
+        chunk = items[done : done + size]
+        try:
+            found = compute(chunk)
+        except RuntimeError as error:
+            reason = of_device_memory(error)
+            if reason is None or len(chunk) == 1:
+                raise
+            size = -(-len(chunk) // 2)
+            log.warning("%s; going on with %d at once", reason, size)
+            continue
+        yield from found
+        done += len(chunk)

@@ -112,6 +112,8 @@ def _results(
         if not busy:
             return
         ready, _ = ray.wait(list(busy), timeout=EVERY)
+        if not ready and not any(node["Alive"] for node in ray.nodes()):
+            raise InputError("Ray: expected a machine to compute on; found that all of the cluster's are gone")
         for stream in ready:
             yield from _receive(ray, busy[stream], queue, tell, retries)
         for place in busy.values():

@@ -1,7 +1,6 @@
 """Works of a sweep computed: their variants trained in chunks of one program each, scored on validation people."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ from inr_jax.baselines import Prediction
 from inr_jax.batched import Course, Group
 from inr_jax.config_script import tuples
 from inr_jax.engines import Progress, Work
-from inr_jax.limits import of_device_memory
 from inr_jax.sweeps import Variant
 from inr_jax.types import Population
 
@@ -26,7 +24,6 @@ SPLIT = "validation"
 SCORED_AT_ONCE = 8  # variants whose answers are in memory
 SEEN = ("loss", "validation_psnr")  # of every variant, along its training
 STILL = 0.5  # a training of which more steps than this share moved nothing has diverged
-log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=2)
@@ -66,19 +63,8 @@ def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto
     group = group_of(work, configs[0])
     cost = chunks.measure(group, configs, say)
     size, over = chunks.choose(cost, len(configs), chunks.limit(memory), over)
-    left = list(zip(work.variants, configs, strict=True))
-    while left:
-        try:
-            found = _chunk(group, left[:size], over, say)
-        except RuntimeError as error:
-            reason = of_device_memory(error)
-            if reason is None or size == 1:
-                raise
-            size = -(-size // 2)
-            log.warning("%s; going on with %d variants at once", reason, size)
-            continue
-        yield from found
-        left = left[size:]
+    pairs = list(zip(work.variants, configs, strict=True))
+    yield from chunks.in_chunks(lambda chunk: _chunk(group, chunk, over, say), pairs, size)
 
 
 def _chunk(

@@ -30,7 +30,7 @@ GRID, POINTS, INNER, SUBJECTS = [5, 32, 24], 64, 5, 2  # of --quick
 HELD_OUT = 7 * 32  # a tenth of the 3 x 24 measured A-scans, whole
 
 
-@pytest.fixture(scope="module", params=SCRIPTS)
+@pytest.fixture(scope="module", params=["adapt", "train_step", pytest.param("interp_oct", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """A benchmark run once, into a file that has a line already: its name, what it printed, the file."""
     output = tmp_path_factory.mktemp(request.param) / "rows.jsonl"

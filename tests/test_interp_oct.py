@@ -173,12 +173,16 @@ def fit_numbers(targets, penalty, steps=60, rate=0.05):
     def loss(value, batch, _):
         return ((value - batch.intensity[0]) ** 2).mean(), {}
 
-    fitting, curve = adaptation.begin_fitting({"vector": jnp.zeros(1)}), []
-    for _ in range(steps):
-        fitting, mean = adaptation.fit_epoch(
+    @jax.jit
+    def epoch(fitting):
+        return adaptation.fit_epoch(
             loss, lambda field, modulation, _: modulation["vector"], MetaParams({}, {}, {}), batch,
             hyper(penalty=penalty), fitting, visits=len(targets), rate=rate, decay=0.95, key=jax.random.key(0),
         )  # fmt: skip
+
+    fitting, curve = adaptation.begin_fitting({"vector": jnp.zeros(1)}), []
+    for _ in range(steps):
+        fitting, mean = epoch(fitting)
         curve.append(float(mean))
     return fitting.best, np.array(curve)
 

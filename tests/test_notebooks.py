@@ -31,6 +31,7 @@ def test_quickstart_scores_its_answers(monkeypatch):
     assert linear > 15
 
 
+@pytest.mark.slow
 def test_learned_rule_adapts_better_than_guessed_step_sizes(monkeypatch):
     start, guessed, ruled, joint = run(
         "02_meta_learning_step_by_step.ipynb", monkeypatch, "ruled[0], guessed[-1], ruled[-1], joint[-1]"

@@ -371,7 +371,13 @@ def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
     np.testing.assert_array_equal(entered.step, state.step)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def config_cases():
+    """The slowest to compile are left to the slow tests: default is oct, and demo much the same."""
+    slow = ("default", "fundus", "volumes")
+    return [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in slow else []) for p in CONFIGS]
+
+
+@pytest.mark.parametrize("path", config_cases())
 def test_every_config_trains_through_its_own_loader(path, tmp_path):
     config = make_tiny(read_config(path), steps=4)
     if config.data.name in NEEDS:

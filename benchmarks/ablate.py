@@ -1,0 +1,138 @@
+"""64 variants of one shape together, one after the other in a warm process, and each in a process of its own.
+
+4 learning rates x 4 omegas x 4 seeds of a small training on phantom eyes, of at least 5 s each once compiled.
+`together` is what `inr-jax ablate` does: its choice of vmap or map, timed on the device at hand. Half of `one by one`
+runs before it and half after. `processes` include the start, the scans and the compilation of each; --processes=N runs
+N of them, evenly spread, and scales their mean. Where there is a GPU, 256 variants (16 seeds) are timed as well, 8 of
+them one by one and scaled. Losses must agree to 1e-3 relative.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from inr_jax import batched, chunks, data, doctor, sweeps, workdir
+from inr_jax.batched import Group
+from inr_jax.config_script import load_config
+
+RATES, OMEGAS = (1e-4, 3e-4, 1e-3, 3e-3), (10.0, 20.0, 30.0, 40.0)
+GPU_SEEDS, GPU_ALONE = 16, 8
+TOLERANCE = 1e-3
+
+
+def base(steps: int) -> ConfigDict:
+    """The demo's network on a few eyes, the auto-decoder and a short joint stage."""
+    config = load_config("configs/demo.py")
+    config.data.phantom_oct.people = (4, 1, 1)
+    config.data.phantom_oct.shape = (9, 64, 48)
+    config.train.stages = ("autodecoder", "joint")
+    config.train.autodecoder.update(steps=steps, subjects=4)
+    config.train.joint.update(steps=max(steps // 20, 1), context=1024, points=512)
+    config.train.update(whiten=0.0, calibrate=False, save_every=10**6, log_every=10**6, steps_per_dispatch=10**6)
+    return config
+
+
+def variants(config: ConfigDict, seeds: int) -> list[ConfigDict]:
+    return [
+        sweeps.configured(config, {"train.autodecoder.rates.field": r, "hyper.omega_first": o, "train.seed": s})
+        for r in RATES
+        for o in OMEGAS
+        for s in range(seeds)
+    ]
+
+
+def group_of(config: ConfigDict) -> Group:
+    return Group(config, data.load(config.data, "train"), data.load(config.data, "validation"))
+
+
+def losses(course: batched.Course) -> np.ndarray:
+    return np.stack([entry["loss"] for entry in course.curve], -1)
+
+
+def trained(group: Group, configs: list[ConfigDict], over: str) -> tuple[float, np.ndarray]:
+    """Seconds and losses [V, checks]; whatever has to be compiled has been."""
+    began = time.perf_counter()
+    course = jax.block_until_ready(batched.train(group, configs, over, lambda *_: None))
+    return time.perf_counter() - began, losses(course)
+
+
+def together(group: Group, configs: list[ConfigDict]) -> tuple[float, np.ndarray, str, int]:
+    """Seconds, losses, and how and how many at once, compiled before."""
+    cost = chunks.measure(group, configs[:2], lambda *_: None)
+    size, over = chunks.choose(cost, len(configs), chunks.limit(None))
+    parts = [configs[i : i + size] for i in range(0, len(configs), size)]
+    for part in {len(part): part for part in parts}.values():
+        trained(group, part, over)
+    found = [trained(group, part, over) for part in parts]
+    return sum(seconds for seconds, _ in found), np.concatenate([each for _, each in found]), over, size
+
+
+def one_by_one(group: Group, configs: list[ConfigDict]) -> tuple[float, np.ndarray]:
+    found = [trained(group, [config], "map") for config in configs]
+    return sum(seconds for seconds, _ in found), np.concatenate([each for _, each in found])
+
+
+def processes(steps: int, chosen: list[int]) -> float:
+    """Mean seconds of a process that trains one variant, from its start to its end."""
+    began = time.perf_counter()
+    for i in chosen:
+        subprocess.run([sys.executable, __file__, f"--steps={steps}", f"--one={i}"], check=True)
+    return (time.perf_counter() - began) / len(chosen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1200, help="of the auto-decoder; a 20th of them joint")
+    parser.add_argument("--processes", type=int, default=64, help="how many of the 64 processes are run")
+    parser.add_argument("--seeds", type=int, default=4, help="fewer for a try")
+    parser.add_argument("--output", type=Path, default=Path("ablate.jsonl"), help="JSON lines are added to it")
+    parser.add_argument("--one", type=int, help="train this one alone and end")
+    options = parser.parse_args()
+    configs = variants(base(options.steps), options.seeds)
+    if options.one is not None:
+        batched.train(group_of(configs[0]), [configs[options.one]], "map", lambda *_: None)
+        return
+    group = group_of(configs[0])
+    compiling, _ = trained(group, configs[:1], "map")
+    half = len(configs) // 2
+    first, first_losses = one_by_one(group, configs[:half])
+    all_at_once, batch_losses, over, size = together(group, configs)
+    second, second_losses = one_by_one(group, configs[half:])
+    alone = first + second
+    error = np.max(np.abs(batch_losses / np.concatenate([first_losses, second_losses]) - 1))
+    print(
+        f"{len(configs)} variants, {alone / len(configs):.1f} s each once compiled ({compiling:.1f} s the first time)"
+    )
+    print(f"one by one, warm      {alone:8.1f} s")
+    print(f"together              {all_at_once:8.1f} s   {all_at_once / alone:.2f} of it; {over}, {size} at once")
+    print(f"losses differ by at most {error:.1e} (relative)", flush=True)
+    assert error < TOLERANCE, "the same variant has other numbers"
+    row = {"variants": len(configs), "one_by_one_s": alone, "together_s": all_at_once, "over": over, "at_once": size}
+    if options.processes:
+        each = processes(options.steps, np.linspace(0, len(configs) - 1, options.processes).astype(int).tolist())
+        print(
+            f"processes             {each * len(configs):8.1f} s   from {options.processes} of them, {each:.1f} s each"
+        )
+        row |= {"processes_s": each * len(configs), "processes_run": options.processes}
+    if jax.default_backend() == "gpu":
+        many = variants(base(options.steps), GPU_SEEDS)
+        at_once, _, over, size = together(group, many)
+        single = one_by_one(group, many[:GPU_ALONE])[0] / GPU_ALONE * len(many)
+        print(f"{len(many)} on this GPU: {single / at_once:.1f} times faster together ({over}, {size} at once)")
+        row |= {"gpu_variants": len(many), "gpu_factor": single / at_once}
+    about = {"steps": options.steps, "device": jax.devices()[0].device_kind, "cores": doctor.cores()}
+    about |= {"machine": platform.platform(), "git": workdir.git_state(), "largest_difference": float(error)}
+    with options.output.open("a") as file:
+        file.write(json.dumps(row | about | {"time": time.strftime("%Y-%m-%dT%H:%M:%S")}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
