@@ -71,6 +71,30 @@ def test_every_subject_gets_its_own_slo_and_the_way_to_its_pixels():
     np.testing.assert_allclose(side.to_pixel @ jnp.array([-1.0, 1.0, 1.0]), corner, rtol=1e-5)
 
 
+@pytest.mark.parametrize("further", [0, 1, 3])
+def test_another_scan_s_slo_comes_with_its_own_way_to_the_pixels(further):
+    slo = np.random.default_rng(0).random((2, 9, 11)).astype(np.float32)
+    affine = np.array([[[10.0, 0, 4], [0, 20, 5]], [[11.0, 1, 3], [2, 19, 6]]])
+    data = measurements.to_device(POPULATION._replace(slo=slo, slo_affine=affine), HALF)
+    for i in range(2):
+        found = measurements.side_of(data, jnp.int32(i), jnp.float32(further))
+        own = measurements.side_of(data, jnp.int32((i + further) % 2))
+        np.testing.assert_array_equal(found.image, own.image)
+        np.testing.assert_array_equal(found.to_pixel, own.to_pixel)
+
+
+@pytest.mark.parametrize("count", range(1, GRID[0] + 1))
+def test_so_many_whole_b_scans_have_labels_evenly_spread(data, count):
+    flat = np.arange(POPULATION.measured.size).reshape(GRID)
+    every = (jnp.int32(1), jnp.asarray(flat), GRID)
+    labels = np.asarray(measurements.gather(data, *every, labelled=True, bscans=jnp.float32(count)).labels)
+    labelled = (labels != -1).any(axis=(1, 2))
+    assert labelled.sum() == count
+    np.testing.assert_array_equal(labels[labelled], POPULATION.labels[1][labelled])
+    gaps = np.diff(np.flatnonzero(labelled))
+    assert not gaps.size or gaps.max() - gaps.min() <= 1
+
+
 def columns_of(flat):
     """(B-scan, A-scan) of flat voxel indices."""
     d, _, w = np.unravel_index(flat, GRID)

@@ -41,7 +41,14 @@ def test_learned_rule_adapts_better_than_guessed_step_sizes(monkeypatch):
     assert joint > start + 3
 
 
-@pytest.mark.parametrize("name", ["01_quickstart.ipynb", "02_meta_learning_step_by_step.ipynb"])
+@pytest.mark.slow
+def test_a_sweep_in_a_notebook_scores_every_setting(monkeypatch):
+    scores = run("04_ablations.ipynb", monkeypatch, "*[setting.score(place).mean for setting in settings]")
+    assert len(scores) == 3
+    assert min(scores) > 5
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
 def test_notebooks_are_stored_without_outputs(name):
     cells = nbformat.read(NOTEBOOKS / name, as_version=4).cells
     assert not any(cell.get("outputs") for cell in cells)

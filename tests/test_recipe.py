@@ -95,3 +95,41 @@ def test_rates_rise_over_the_warmup_and_end_at_their_final_share():
     np.testing.assert_allclose(rates[0], 0.1, rtol=1e-5)
     assert np.argmax(rates) == 9
     np.testing.assert_allclose(rates[100], 0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "expected"), [(0.0, range(9)), (5.0, range(5)), (3.0, range(3))])
+def test_a_step_visits_each_of_the_first_scans_once_at_most_and_no_other(first, expected):
+    seen = [visits.chosen(jax.random.key(k), 9, 3, jnp.float32(first)).tolist() for k in range(60)]
+    assert all(len(set(visit)) == 3 for visit in seen)
+    assert {scan for visit in seen for scan in visit} == set(expected)
+
+
+def test_all_scans_are_visited_in_the_order_of_a_permutation():
+    key = jax.random.key(4)
+    found = visits.chosen(key, 9, 4, jnp.float32(0.0))
+    np.testing.assert_array_equal(found, jax.random.permutation(key, 9)[:4])
+
+
+def test_the_start_is_the_mean_code_of_the_scans_that_were_learned_from():
+    config = tiny()
+    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0, "table_scale": 1.0})
+    config.hyper.training_scans = 2.0
+    config.train.joint.subjects = 2
+    population = layered_population(people=2, shape=(5, 16, 16))  # four eyes
+    built = model.build(config, model.Signal.of(population))
+    state = recipe.initial_state(config, built, 4)
+    before, after = recipe.stages(config)
+    on_device = measurements.to_device(population, np.float32([1, 1, 1]))
+    pools = measurements.pools(population.measured)
+    entered = recipe.make_enter(config, after, before, built, pools, (5, 16, 16))(state, on_device, after.hyper)
+    for start, rows in zip(*map(jax.tree.leaves, (entered.params.start, state.table)), strict=True):
+        np.testing.assert_allclose(start, np.asarray(rows)[:2].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(("scans", "draw"), [(1.0, "points"), (4.0, "bscans")])
+def test_fewer_training_scans_than_a_step_takes_and_epochs_of_some_are_refused(scans, draw):
+    config = tiny()
+    config.hyper.training_scans = scans
+    config.train.autodecoder.update(subjects=2, draw=draw)
+    with pytest.raises(InputError, match=r"hyper\.training_scans: expected 0"):
+        recipe.stages(config)
