@@ -90,10 +90,11 @@ def sweep_start():
         yield word, {"train.rule.rates.start": rate, "train.joint.rates.start": rate}
 
 
-def sweep_calibration():
-    """Do the rule's first step sizes have to be found by trial, or does it learn them from those of `hyper`?"""
-    yield "by trial", {"train.calibrate": True}
-    yield "of hyper", {"train.calibrate": False}
+def sweep_step_size():
+    """Do the rule's first step sizes have to be found by trial, or does it learn them from any?"""
+    yield "by trial", {"train.calibrate": True, "hyper.step_size": 10.0}
+    for size in (1.0, 10.0, 100.0):
+        yield f"{size:g}", {"train.calibrate": False, "hyper.step_size": size}
 
 
 def sweep_whitening():
@@ -129,10 +130,10 @@ def sweep_points():
 
 
 def sweep_slo():
-    """Is the SLO used, or only there? `off`: masked; `shuffled`: another eye's, that of three scans on."""
-    yield "on", {"hyper.side": 1.0, "hyper.side_from": 0.0}
-    yield "off", {"hyper.side": 0.0, "hyper.side_from": 0.0}
-    yield "shuffled", {"hyper.side": 1.0, "hyper.side_from": 3.0}
+    """Is the SLO used, or only there? `off`: masked; `shuffled`: that of the next person."""
+    yield "on", {"hyper.side": 1.0, "hyper.side_swapped": 0.0}
+    yield "off", {"hyper.side": 0.0, "hyper.side_swapped": 0.0}
+    yield "shuffled", {"hyper.side": 1.0, "hyper.side_swapped": 1.0}
 
 
 def sweep_loss_weights():
@@ -145,6 +146,12 @@ def sweep_learning_rate():
     """How fast may the field change in joint fine-tuning?"""
     for rate in (1e-5, 3e-5, 1e-4):
         yield {"train.joint.rates.field": rate}
+
+
+def sweep_autodecoder_rate():
+    """How fast may the field be learned beside its subjects' codes?"""
+    for rate in (1e-4, 2e-4, 5e-4, 1e-3):
+        yield {"train.autodecoder.rates.field": rate}
 
 
 def sweep_labelled_bscans():

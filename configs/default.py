@@ -124,7 +124,7 @@ def hyper() -> ConfigDict:
             segmentation=0.02,
             penalty=1e-4,
             side=1.0,  # 0.0: the SLO masked
-            side_from=0.0,  # the SLO of the scan so many places further on, as a control; 0.0: its own
+            side_swapped=0.0,  # 1.0: the SLO of the next person, as a control
             training_scans=0.0,  # the first so many are learned from; 0.0: all
             labelled_bscans=0.0,  # of each training scan so many, evenly spread, have labels (images: rows); 0.0: all
             step_size=10.0,  # overwritten where train.calibrate is on

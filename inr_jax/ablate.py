@@ -78,11 +78,13 @@ def ablate(
 
 def works_of(config: ConfigDict, plan: Plan) -> list[Work]:
     """A work for every group of a plan. Raises InputError for a variant that is no training of fixed steps."""
-    works = []
-    for name, variants in sweeps.groups(config, plan.variants).items():
-        batched.check(sweeps.configured(config, variants[0].changes))
-        works.append(Work(name, variants, workdir.plain(config)))
-    return works
+    for variant in plan.variants:
+        try:
+            batched.check(sweeps.configured(config, variant.changes))
+        except InputError as error:
+            raise InputError(f"{sweeps.told(variant.name, variant.settings)}: {error}") from error
+    found = sweeps.groups(config, plan.variants)
+    return [Work(name, variants, workdir.plain(config)) for name, variants in found.items()]
 
 
 def write_plan(folder: Path, plan: Plan, config: ConfigDict, config_file: str) -> None:
@@ -93,6 +95,7 @@ def write_plan(folder: Path, plan: Plan, config: ConfigDict, config_file: str) -
         "axes": {axis: list(words) for axis, words in plan.axes.items()},
         "reference": plan.reference,
         "varied": plan.varied,
+        "repeats": list(plan.repeats),
         "variants": [variant._asdict() for variant in plan.variants],
         "scored_on": variant_runs.SPLIT,
         "versions": workdir.versions() | {"git": workdir.git_state()},
@@ -150,6 +153,10 @@ def dry_run(
     """Prints a plan: its variants, their groups by shape, and for each memory and time, from a step that is timed."""
     plan = sweeps.plan(config, sweeps.read_axes(axes), sweep, one_at_a_time)
     works = works_of(config, plan)
+    group_by = {variant.name: work.group for work in works for variant in work.variants}
+    for variant in plan.variants:
+        print(f"{group_by[variant.name]}  {sweeps.told(variant.name, variant.settings)}")
+    print()
     for axis, words in plan.axes.items():
         print(f"{axis} ({plan.varied[axis]}): {', '.join(words)}; reference {plan.reference[axis]}")
     print(f"{len(plan.variants)} variants in {len(works)} groups of one shape each\n")
@@ -168,11 +175,11 @@ def dry_run(
 
 def _estimate(work: Work, memory: float | None, over: str) -> tuple[float, tuple[str, ...]]:
     """Seconds of training of a group, and what a plan says of it."""
-    configs = variant_runs.configs_of(work)
+    configs, limit = [work.config_of(variant) for variant in work.variants], chunks.limit(memory)
     group = variant_runs.group_of(work, configs[0])
-    cost = chunks.measure(group, configs, lambda *_: None)
+    cost = chunks.measure(group, configs, limit, over)
     try:
-        size, over = chunks.choose(cost, len(configs), chunks.limit(memory), over)
+        size, over = chunks.choose(cost, len(configs), limit, over)
     except InputError as error:
         return 0.0, ("–", "–", f"{cost.bytes_one / 2**30:.2f}", "too large", str(error).split(";")[0])
     seconds = len(configs) * cost.training_of(over)

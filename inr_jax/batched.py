@@ -35,7 +35,7 @@ class Course(NamedTuple):
 
     params: MetaParams  # [V, ...], each one's of its best validation
     curve: list[dict[str, Any]]  # step, stage, seconds (a variant's share), loss [V], validation_psnr [V] or None
-    skipped: Float[np.ndarray, "V"]  # share of the last stage's steps that moved nothing
+    skipped: dict[str, Float[np.ndarray, "V"]]  # by stage, the share of its steps that moved nothing
     seconds: float  # a variant's share, compilation and validation apart
 
 
@@ -47,7 +47,7 @@ class Group:
 
     def __init__(self, config: ConfigDict, train: Population, validation: Population) -> None:
         check(config)
-        self.config, self.stages, self.validation = config, recipe.stages(config), validation
+        self.config, self.stages, self.train, self.validation = config, recipe.stages(config), train, validation
         self.half = coordinates.half_extent(train.measured.shape, train.spacing)
         self.built = model.build(config, model.Signal.of(train))
         self.subjects, self.classes, self.grid = len(train.names), train.classes, train.measured.shape
@@ -148,12 +148,12 @@ def hypers_of(configs: Sequence[ConfigDict], s: int) -> Hyper:
 def train(group: Group, configs: Sequence[ConfigDict], over: str, tell: Tell) -> Course:
     """All stages of V variants of a group. over: "vmap" | "map"."""
     curve: list[dict[str, Any]] = []
-    seconds, skipped = 0.0, np.zeros(len(configs))
+    seconds, skipped = 0.0, {}
     tell("compiling", 0, 0)
     states = group.start(hypers_of(configs, 0), over)
     best = (jnp.full(len(configs), -jnp.inf), states.params)
     for s, stage in enumerate(group.stages):
-        hypers, skipped = hypers_of(configs, s), np.zeros(len(configs))
+        hypers, skipped[stage.name] = hypers_of(configs, s), np.zeros(len(configs))
         tell(f"compiling {stage.name}", stage.first, group.stages[-1].end)
         states = group.enter(s, states, hypers, over)
         run = group.run(s, states, hypers, over)
@@ -162,7 +162,7 @@ def train(group: Group, configs: Sequence[ConfigDict], over: str, tell: Tell) ->
             began = time.perf_counter()
             states, metrics = jax.block_until_ready(run((states, hypers), group.data, jnp.int32(count)))
             seconds += (time.perf_counter() - began) / len(configs)
-            skipped += np.asarray(metrics["skipped_total"]) / (stage.end - stage.first)
+            skipped[stage.name] += np.asarray(metrics["skipped_total"]) / (stage.end - stage.first)
             is_saved = now % group.config.train.save_every == 0 or now == stage.end
             scored = group.measure(states.params, hypers, over) if is_saved and stage.name != "autodecoder" else None
             if is_saved:

@@ -5,6 +5,7 @@ on the device at hand: on a CPU small products in a batch are slower than a larg
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,37 +14,40 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from inr_jax import doctor
-from inr_jax.batched import Group, Tell, hypers_of
+from inr_jax.batched import Group, hypers_of
 from inr_jax.errors import InputError
-from inr_jax.limits import of_device_memory
+from inr_jax.limits import of_memory
 
 SHARE = 0.7  # of the free memory that a group may take
-LONGEST = 600.0  # seconds that variants one after the other are to take, before the first of them is finished
+LONGEST = 600.0  # seconds that a chunk is to take: nothing of it is finished before all of it is
+TIMED_AT_ONCE = 4  # variants: enough to tell what a batch gains
 REPEATS = 3
 log = logging.getLogger(__name__)
 
 
 class Cost(NamedTuple):
-    """What a group takes, by its last stage (the largest) at one variant and at two."""
+    """What a group takes. Nothing is timed (nan) of what takes more memory than there is."""
 
-    bytes_one: int  # of the program of one variant
-    bytes_more: int  # for each further one at once (vmap)
-    bytes_state: int  # for each further one after the other (map): its state alone
-    step_map: float  # seconds of a variant's step, one variant after the other
-    step_vmap: float  # and two at once; nan: not timed
-    training: float  # seconds of all stages of one variant: their steps, timed
-    compile: float  # seconds that compiling these took
+    bytes_one: int  # of one variant's program, of the stage that takes most
+    bytes_more: int = 0  # for each further one at once (vmap)
+    bytes_state: int = 0  # for each further one after the other (map): its state alone
+    step_map: float = math.nan  # seconds of a variant's step in the longest stage, one variant after the other
+    step_vmap: float = math.nan  # and some at once
+    training: float = math.nan  # seconds of all stages of one variant: their steps, timed
+    compile: float = 0.0  # seconds that compiling these took
 
     @property
     def faster(self) -> str:
         return "vmap" if self.step_vmap < self.step_map else "map"
 
     def training_of(self, over: str) -> float:
-        """Seconds of a variant's training."""
-        return self.training * (self.step_vmap / self.step_map if over == "vmap" else 1.0)
+        """Seconds of a variant's training; as by map where vmap was not timed."""
+        is_timed = over == "vmap" and math.isfinite(self.step_vmap)
+        return self.training * (self.step_vmap / self.step_map if is_timed else 1.0)
 
     def bytes_of(self, variants: int, over: str) -> int:
         return self.bytes_one + (variants - 1) * (self.bytes_more if over == "vmap" else self.bytes_state)
@@ -73,21 +77,44 @@ def _available() -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(group: Group, configs: Sequence[ConfigDict], tell: Tell) -> Cost:
-    """Compiles and times a step of every stage for one variant, of the last one for two as well."""
-    before, seconds = group.compile_seconds, []
-    tell("timing a step", 0, 0)
-    for s in range(len(group.stages)):
-        one, batch = _step(group, configs[:1], s, "map")
-        seconds.append(_least_time(one, batch, group))
-    steps = [stage.end - stage.first for stage in group.stages]
-    whole = sum(n * t for n, t in zip(steps, seconds, strict=True))
-    size, state = _bytes(one), sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
-    more, step_vmap = 0, float("nan")
-    if len(configs) > 1:
-        two, batch = _step(group, configs[:2], s, "vmap")
-        more, step_vmap = _bytes(two) - size, _least_time(two, batch, group) / 2
-    return Cost(size, max(more, 0), 2 * state, seconds[-1], step_vmap, whole, group.compile_seconds - before)
+def measure(group: Group, configs: Sequence[ConfigDict], limit: int, over: str = "auto") -> Cost:
+    """Compiles a step of every stage and, unless `over` is "map", of the longest for some variants at once.
+
+    What fits into `limit` bytes is timed.
+    """
+    before = group.compile_seconds
+    steps = [_step(group, configs[:1], s, "map") for s in range(len(group.stages))]
+    sizes = [_bytes(program) for program, _ in steps]
+    if max(sizes) > limit:
+        return Cost(max(sizes), compile=group.compile_seconds - before)
+    seconds = [_least_time(program, batch, group) for program, batch in steps]
+    stages = [(stage.end - stage.first) * t for stage, t in zip(group.stages, seconds, strict=True)]
+    longest = int(np.argmax(stages))
+    more, step_vmap = 0, math.nan
+    if len(configs) > 1 and over != "map":
+        more, step_vmap = _at_once(group, configs[:TIMED_AT_ONCE], longest, sizes[longest], limit)
+    return Cost(
+        bytes_one=max(sizes),
+        bytes_more=more * max(sizes) // sizes[longest],
+        bytes_state=2 * max(sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) for _, batch in steps),
+        step_map=seconds[longest],
+        step_vmap=step_vmap,
+        training=sum(stages),
+        compile=group.compile_seconds - before,
+    )
+
+
+def _at_once(group: Group, configs: Sequence[ConfigDict], s: int, size: int, limit: int) -> tuple[int, float]:
+    """Bytes that each variant adds to the `size` of one, and seconds of its share of a step of stage s (vmap).
+
+    Of as many of these as fit, 2 or all of them; infinitely many seconds where two do not.
+    """
+    for n in dict.fromkeys((len(configs), 2)):
+        program, batch = _step(group, configs[:n], s, "vmap")
+        more = max(0, _bytes(program) - size) // (n - 1)
+        if _bytes(program) <= limit:
+            return more, _least_time(program, batch, group) / n
+    return more, math.inf
 
 
 def _step(group: Group, configs: Sequence[ConfigDict], s: int, over: str) -> tuple[Any, tuple]:
@@ -116,8 +143,7 @@ def _bytes(program: Any) -> int:
 def choose(cost: Cost, variants: int, limit: int, over: str = "auto") -> tuple[int, str]:
     """(how many at once, "vmap" | "map"). limit: bytes. Raises InputError where not even one fits.
 
-    One after the other, no more than are finished in LONGEST seconds: what is stopped is then not far from its last
-    result.
+    No more than are finished in LONGEST seconds: what is stopped is then not far from its last results.
     """
     over = cost.faster if over == "auto" else over
     if cost.bytes_one > limit:
@@ -127,14 +153,13 @@ def choose(cost: Cost, variants: int, limit: int, over: str = "auto") -> tuple[i
         )
     further = cost.bytes_more if over == "vmap" else cost.bytes_state
     fit = 1 + int((limit - cost.bytes_one) / max(further, 1))
-    if over == "map":
-        fit = min(fit, max(1, int(LONGEST / max(cost.training, 1e-9))))
+    fit = min(fit, max(1, int(LONGEST / max(cost.training_of(over), 1e-9))))
     parts = -(-variants // min(fit, variants))
     return -(-variants // parts), over
 
 
 def in_chunks(compute: Callable[[Sequence[Any]], Iterable[Any]], items: Sequence[Any], size: int) -> Iterator[Any]:
-    """What `compute` gives of `size` items at a time; of half as many from where the device's memory did not suffice.
+    """What `compute` gives of `size` items at a time; of half as many from where memory did not suffice.
 
     Raises what it raises where memory does not suffice for one.
     """
@@ -143,8 +168,8 @@ def in_chunks(compute: Callable[[Sequence[Any]], Iterable[Any]], items: Sequence
         chunk = items[done : done + size]
         try:
             found = compute(chunk)
-        except RuntimeError as error:
-            reason = of_device_memory(error)
+        except (RuntimeError, MemoryError) as error:
+            reason = of_memory(error)
             if reason is None or len(chunk) == 1:
                 raise
             size = -(-len(chunk) // 2)

@@ -22,7 +22,11 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "workdir": Flag(flags.DEFINE_string, "folder of the training", absent="a network for each scan alone"),
+    "workdir": Flag(
+        flags.DEFINE_string,
+        "folder of the training, or of the sweep",
+        absent="validate: a network for the scan alone; ablate: --dry-run",
+    ),
     "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
@@ -60,8 +64,10 @@ FLAGS = {
     "lpips_weights": Flag(
         flags.DEFINE_string, ".npz of AlexNet's and the linear weights, to score LPIPS too", absent="no LPIPS"
     ),
-    "sweep": Flag(flags.DEFINE_list, "axes whose product is trained: activation,seed", []),
-    "one_at_a_time": Flag(flags.DEFINE_list, "axes of which one is changed from the base at a time", []),
+    "sweep": Flag(flags.DEFINE_list, "axes whose product is trained: activation,seed", [], absent="no axis"),
+    "one_at_a_time": Flag(
+        flags.DEFINE_list, "axes of which one is changed from the base at a time", [], absent="no axis"
+    ),
     "axes": Flag(flags.DEFINE_string, "a script of your own sweep_<axis>() functions", absent="the shipped axes alone"),
     "dry_run": Flag(flags.DEFINE_boolean, "print variants, groups, memory and time; train nothing", False),
     "engine": Flag(
@@ -77,7 +83,7 @@ FLAGS = {
     "memory": Flag(
         flags.DEFINE_float,
         "GB that variants in one program may take",
-        absent="of what is free",
+        absent="70 % of what is free",
         options={"lower_bound": 0.01},
     ),
     "over": Flag(

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from inr_jax import limits
+from inr_jax.config_script import tuples
 from inr_jax.errors import InputError
 from inr_jax.sweeps import Variant, configured
 
 STARTING, ENDED = "starting", "ended"  # what an engine itself says of a work
+UNEVEN = 1.5  # even shares of all variants that a part may have: more is not worth the others' waiting
+SCORING = "scoring"  # what a runner says of variants that are trained
 
 
 class Work(NamedTuple):
@@ -24,13 +27,16 @@ class Work(NamedTuple):
     variants: tuple[Variant, ...]
     config: dict[str, Any]  # the base, plain; a variant's own is the base and its changes
 
+    def config_of(self, variant: Variant) -> ConfigDict:
+        return configured(ConfigDict(tuples(self.config)), variant.changes)
+
 
 class Progress(NamedTuple):
     """How far a work is."""
 
     group: str  # as a runner tells it, the work's group; as an engine passes it on, `name_of` the work
     doing: str  # "compiling", "training joint", "scoring" ..., or STARTING, ENDED
-    variants: int
+    variants: int  # that it does this with
     step: int
     steps: int  # 0: there is nothing to count
 
@@ -67,11 +73,9 @@ def attempt(work: Work, runner: Runner, tell: Tell) -> Iterator[dict[str, Any]]:
             raise RuntimeError(f"group {work.group}: expected a result for every variant; found none of {list(left)}")
 
 
-def _reason(error: Exception) -> str | None:
+def _reason(error: InputError | MemoryError | RuntimeError) -> str | None:
     """A user's mistake or a want of memory in one line; None: it is a fault of the program."""
-    if isinstance(error, RuntimeError):
-        return limits.of_device_memory(error)
-    return " ".join(str(error).split()) or "out of memory"
+    return " ".join(str(error).split()) if isinstance(error, InputError) else limits.of_memory(error)
 
 
 def failed(work: Work, variant: Variant, reason: str) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def failed(work: Work, variant: Variant, reason: str) -> dict[str, Any]:
         "variant": variant.name,
         "settings": variant.settings,
         "changes": variant.changes,
-        "config": configured(ConfigDict(work.config), variant.changes).to_dict(),
+        "config": work.config_of(variant).to_dict(),
         "status": "failed",
         "reason": reason,
     }
@@ -103,16 +107,27 @@ def ended(work: Work) -> Progress:
 
 
 def split(works: Sequence[Work], workers: int) -> list[Work]:
-    """The works, largest first; groups are cut into parts, as few as give every worker something to do.
+    """The works, largest first; groups are cut into parts, as few as give every worker something to do, none too much.
 
-    Each part is compiled by its own worker, so that no more are made than there are workers without one.
+    Each part is compiled by its own worker, so that no more are made than that takes.
     """
+    variants = sum(len(work.variants) for work in works)
     parts = [1] * len(works)
-    while sum(parts) < min(workers, sum(len(work.variants) for work in works)):
-        largest = max(range(len(works)), key=lambda i: len(works[i].variants) / parts[i])
-        parts[largest] += 1
+
+    def size(i: int) -> float:
+        return len(works[i].variants) / parts[i]
+
+    while sum(parts) < min(workers, variants) or max(map(size, range(len(works))), default=0) > _most(
+        variants, workers
+    ):
+        parts[max(range(len(works)), key=size)] += 1
     pieces = [piece for work, n in zip(works, parts, strict=True) for piece in _cut(work, n)]
     return sorted(pieces, key=lambda work: len(work.variants), reverse=True)
+
+
+def _most(variants: int, workers: int) -> float:
+    """Of all variants, what one worker may be given at a time."""
+    return max(1.0, UNEVEN * variants / workers)
 
 
 def _cut(work: Work, parts: int) -> list[Work]:

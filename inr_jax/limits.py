@@ -53,9 +53,11 @@ def resident(process: int) -> float:
     return int(found.stdout.strip() or 0) / 2**20
 
 
-def of_device_memory(error: RuntimeError) -> str | None:
-    """What a failure of the device says of its memory, in one line; None: it was something else."""
+def of_memory(error: RuntimeError | MemoryError) -> str | None:
+    """What a failure says of memory, the machine's or the device's, in one line; None: it was something else."""
     line = str(error).partition("\n")[0]
+    if isinstance(error, MemoryError):
+        return line or "out of memory"
     return f"memory of the device: {line}" if "RESOURCE_EXHAUSTED" in line else None
 
 

@@ -145,7 +145,7 @@ def main(argv: Sequence[str]) -> int:
             raise
         code, line = 2, f"error: {error.filename or 'output'}: cannot be written: {error.strerror}"
     except RuntimeError as error:
-        reason = limits.of_device_memory(error)
+        reason = limits.of_memory(error)
         if reason is None:
             raise
         code, line = 2, f"error: {reason}"

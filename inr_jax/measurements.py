@@ -1,7 +1,7 @@
 """A population on the device, and how batches are drawn from it inside a jitted step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ class Measurements(NamedTuple):
     scale: Float[Array, "N k"]  # coordinate = scale * index + shift
     shift: Float[Array, "N k"]
     slo: Side | None  # image [N, Y, X], to_pixel [N, 2, 3]
+    donor: Int[Array, "N"]  # a scan of the next person: whose SLO is taken in a control
 
 
 def to_device(
@@ -45,15 +46,29 @@ def to_device(
         scale=jnp.asarray(scale),
         shift=jnp.asarray(shift),
         slo=slo,
+        donor=jnp.asarray(donors(population.people), jnp.int32),
     )
 
 
-def side_of(data: Measurements, subject: Int[Array, ""], further: Float[Array, ""] | float = 0.0) -> Side | None:
-    """The side image of a subject, or (a control) of the one so many places further on, the first after the last."""
+def donors(people: Sequence[str]) -> Int[np.ndarray, "N"]:
+    """For every scan one of the next person, the first after the last: the first for a first, a second for a second.
+
+    Where there is one person alone, the scan itself.
+    """
+    scans = {person: [i for i, of in enumerate(people) if of == person] for person in dict.fromkeys(people)}
+    own = list(scans.values())
+    donor = np.arange(len(people))
+    for mine, others in zip(own, own[1:] + own[:1], strict=True):
+        donor[mine] = np.resize(others, len(mine)) if others is not mine else mine
+    return donor
+
+
+def side_of(data: Measurements, subject: Int[Array, ""], swapped: Float[Array, ""] | float = 0.0) -> Side | None:
+    """The side image of a subject or, where `swapped` is 1 (a control), that of its donor."""
     if data.slo is None:
         return None
-    donor = (subject + jnp.asarray(further, jnp.int32)) % len(data.slo.image)
-    return Side(data.slo.image[donor], data.slo.to_pixel[donor])
+    scan = jnp.where(jnp.asarray(swapped) > 0, data.donor[subject], subject)
+    return Side(data.slo.image[scan], data.slo.to_pixel[scan])
 
 
 def is_labelled(flat: Int[Array, "*n"], grid: tuple[int, ...], count: Float[Array, ""]) -> Bool[Array, "*n"]:

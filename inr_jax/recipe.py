@@ -19,7 +19,7 @@ from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Modulation, Params, Population
 
 # step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
 TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
@@ -89,6 +89,15 @@ def _check_scans(config: ConfigDict, name: str) -> None:
         )
 
 
+def check_people(config: ConfigDict, scans: Population) -> None:
+    """Raises InputError where another person's SLO is asked for and there is no other person."""
+    swapped = config.hyper.side_swapped
+    if swapped not in (0.0, 1.0):
+        raise InputError(f"hyper.side_swapped: expected 0.0 or 1.0; found {swapped:g}")
+    if swapped and len(set(scans.people)) < 2:
+        raise InputError("hyper.side_swapped: expected scans of two people or more to swap SLOs; found one person")
+
+
 def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper | None = None) -> State:
     """Step 0: fresh weights, and a table of small random codes. hyper: the config's own, or traced ones."""
     hyper = hyper_of(config) if hyper is None else hyper
@@ -121,7 +130,7 @@ def subject_of(
     target: int,
 ) -> Subject:
     """Subject i's context (measured voxels, no labels) and target (all voxels, labels) draws, and its bind."""
-    side = measurements.side_of(data, i, hyper.side_from)
+    side = measurements.side_of(data, i, hyper.side_swapped)
 
     def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
         return lambda key: measurements.draw(

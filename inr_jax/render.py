@@ -32,7 +32,7 @@ def make_adapt(
     """`adapt(params, data, subject, hyper)`: config.adapt.steps learned steps on new draws of what was measured."""
 
     def run(params: MetaParams, data: Measurements, i: Array, hyper: Hyper) -> tuple[Modulation, Array]:
-        side = measurements.side_of(data, i, hyper.side_from)
+        side = measurements.side_of(data, i, hyper.side_swapped)
         return adaptation.adapt(
             built.learner.inner_loss,
             lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
@@ -77,7 +77,7 @@ def make_epochs(
         return adaptation.begin_fitting(built.learner.start(jax.tree.unflatten(structure, start)))
 
     def epoch(params: MetaParams, data: Measurements, i: Array, fitting: Fitting) -> tuple[Fitting, Array]:
-        side = measurements.side_of(data, i, hyper.side_from)
+        side = measurements.side_of(data, i, hyper.side_swapped)
 
         def batch_of(visit: Array, key: Key) -> Batch:
             flat = visits.draw_flat(options, pools.measured, context, grid, visit, key=key)
@@ -109,7 +109,7 @@ def make_fit(
     def run(
         params: MetaParams, modulation: Modulation, data: Measurements, i: Array
     ) -> tuple[Params, Modulation, Array]:
-        side = measurements.side_of(data, i, hyper.side_from)
+        side = measurements.side_of(data, i, hyper.side_swapped)
         common: dict[str, Any] = dict(
             draw=lambda key: measurements.draw(
                 data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=False
@@ -164,7 +164,7 @@ def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Arra
     @jax.jit
     def run(field: Params, modulation: Modulation, data: Measurements, i: Array, hyper: Hyper) -> tuple[Array, Array]:
         coords = coordinates.grid(grid, data.scale[i], data.shift[i]).reshape(-1, len(grid))
-        side = measurements.side_of(data, i, hyper.side_from)
+        side = measurements.side_of(data, i, hyper.side_swapped)
         intensity, labels = answer(built, hyper, field, modulation, side, coords)
         return intensity.reshape(*grid, -1), labels.reshape(grid)
 

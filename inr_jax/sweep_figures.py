@@ -18,7 +18,7 @@ FAINT = "#b9b9b9"
 LEGEND_WIDTH = 115  # characters below a figure
 DECADE = 10.0  # costs that differ more are drawn on a logarithmic axis
 
-Curve = Sequence[tuple[int, float]]  # (step, score)
+Curve = Sequence[tuple[float, float]]  # (update or seconds, score)
 
 
 class Dot(NamedTuple):
@@ -62,7 +62,7 @@ def effect_dots(panels: Mapping[str, Mapping[str, Sequence[Dot]]], references: M
     return figure
 
 
-def setting_curves(settings: Mapping[str, Sequence[Curve]], *, y_name: str) -> Figure:
+def setting_curves(settings: Mapping[str, Sequence[Curve]], *, x_name: str, y_name: str) -> Figure:
     """A few settings, each in its colour: a line per seed."""
     columns, height = _legend_size(list(settings))
     figure = Figure(figsize=(8.4, 3.9 + height), layout="constrained")
@@ -73,21 +73,21 @@ def setting_curves(settings: Mapping[str, Sequence[Curve]], *, y_name: str) -> F
         for curve in found:
             _line(panel, curve, **look, linewidth=1.1)
         handles.append(Line2D([], [], **look, linewidth=2, label=name))
-    _dress(panel, "Learning curves", y_name)
+    _dress(panel, "Learning curves", x_name, y_name)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
 
-def axis_curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], *, y_name: str) -> Figure:
-    """Many settings, a panel per axis: thin lines of all variants by value, thick their mean where all have a score."""
+def axis_curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]], *, x_name: str, y_name: str, mean: bool) -> Figure:
+    """Many settings, a panel per axis: thin lines of all variants by value; thick, if asked for, their mean."""
     figure, axes = grid(len(panels), aspect=0.8, title="Learning curves")
     for panel, (name, values) in zip(axes, panels.items(), strict=True):
         for nth, (value, found) in enumerate(values.items()):
             look = _look(nth)
             for curve in found:
-                _line(panel, curve, **look, linewidth=0.6, alpha=0.35)
-            _line(panel, _mean_curve(found), **look, linewidth=2, label=value)
-        _dress(panel, name, y_name)
+                _line(panel, curve, **look, linewidth=0.6, alpha=0.35 if mean else 0.8)
+            _line(panel, _mean_curve(found) if mean else (), **look, linewidth=2, label=value)
+        _dress(panel, name, x_name, y_name)
         panel.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 
@@ -108,13 +108,13 @@ def _line(panel: Axes, curve: Curve, **look) -> None:
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:
-    """The mean at the steps that all have."""
+    """The mean at the updates that all have."""
     shared = set.intersection(*({step for step, _ in curve} for curve in curves))
     return [(step, float(np.mean([dict(curve)[step] for curve in curves]))) for step in sorted(shared)]
 
 
-def _dress(panel: Axes, title: str, y_name: str) -> None:
-    name_axes(panel, title, "update", y_name)
+def _dress(panel: Axes, title: str, x_name: str, y_name: str) -> None:
+    name_axes(panel, title, x_name, y_name)
     panel.grid(axis="y", color=GRID, linewidth=0.7)
     panel.spines[["top", "right"]].set_visible(False)
 

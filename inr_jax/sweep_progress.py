@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from inr_jax import progress
-from inr_jax.engines import ENDED, Progress
+from inr_jax.engines import ENDED, SCORING, Progress
+from inr_jax.sweeps import told
 
 EVERY = 0.2  # seconds between two tables
 UP, CLEAR = "\x1b[{}A", "\x1b[J"  # so many lines; from here to the screen's end
@@ -27,20 +28,19 @@ class Board:
         self._began = self._shown = time.monotonic()
         self._height = 0  # of the table that is on the screen
 
-    def tell(self, told: Progress) -> None:
+    def tell(self, now: Progress) -> None:
         """What an engine is handed as `tell`."""
-        if told.doing == ENDED:
-            self._running.pop(told.group, None)
+        if now.doing == ENDED:
+            self._running.pop(now.group, None)
         else:
-            self._running[told.group] = told
+            self._running[now.group] = now
         self._show()
 
     def count(self, result: Mapping[str, Any]) -> None:
         """A result has come; one that is no success is said at once."""
         self._statuses[result["status"]] += 1
         if result["status"] != "finished":
-            settings = ", ".join(f"{axis}={word}" for axis, word in result["settings"].items())
-            self._say(f"{result['variant']} ({settings}) {result['status']}: {result['reason']}")
+            self._say(f"{told(result['variant'], result['settings'])} {result['status']}: {result['reason']}")
         self._show()
 
     def __enter__(self) -> "Board":
@@ -52,7 +52,8 @@ class Board:
             sys.stderr.write(f"{self._summary()}\n")
 
     def _summary(self) -> str:
-        return summary(self._variants, self._before, self._statuses, time.monotonic() - self._began)
+        under_way = math.fsum(map(_share, self._running.values()))
+        return summary(self._variants, self._before, self._statuses, time.monotonic() - self._began, under_way)
 
     def _show(self) -> None:
         width = progress.columns()
@@ -65,7 +66,7 @@ class Board:
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             self._height = len(lines)
         else:
-            doing = "; ".join(" ".join(_cells(told)) for told in self._running.values())
+            doing = "; ".join(" ".join(_cells(one)) for one in self._running.values())
             sys.stderr.write(f"{self._summary()}{f': {doing}' if doing else ''}\n")
         sys.stderr.flush()
 
@@ -84,7 +85,7 @@ def table(running: list[Progress], summary: str, columns: int, rows: int) -> lis
     """A line for each group at work and the summary below, in so many columns and rows of a terminal."""
     room = max(rows - 2, 1)  # the cursor has a row of its own
     shown = running if len(running) <= room else running[: room - 1]
-    cells = [_cells(told) for told in shown]
+    cells = [_cells(one) for one in shown]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     if len(shown) < len(running):
@@ -92,26 +93,34 @@ def table(running: list[Progress], summary: str, columns: int, rows: int) -> lis
     return [line[: columns - 1] for line in (*lines, summary)]
 
 
-def _cells(told: Progress) -> tuple[str, str, str, str]:
-    far = f"{told.step}/{told.steps} {100 * told.step // told.steps:3d} %" if told.steps else ""
-    return told.group, told.doing, _counted(told.variants), far
+def _share(now: Progress) -> float:
+    """Variants' worth of training behind those at work."""
+    if now.doing == SCORING:
+        return now.variants
+    return now.variants * now.step / now.steps if now.steps else 0.0
+
+
+def _cells(now: Progress) -> tuple[str, str, str, str]:
+    far = f"{now.step}/{now.steps} {100 * now.step // now.steps:3d} %" if now.steps else ""
+    return now.group, now.doing, _counted(now.variants), far
 
 
 def _counted(variants: int) -> str:
     return f"{variants} variant{'' if variants == 1 else 's'}"
 
 
-def summary(variants: int, before: int, statuses: Mapping[str, int], seconds: float) -> str:
+def summary(variants: int, before: int, statuses: Mapping[str, int], seconds: float, under_way: float = 0.0) -> str:
     """How many of the variants have results, and the time left if the others take as long.
 
-    before: had a result before this run, which has seen results of these statuses within so many seconds.
+    before: had a result before this run, which has seen results of these statuses within so many seconds, and is
+    under_way with so many variants' worth of training.
     """
     now = sum(statuses.values())
     parts = [f"{before + now} of {_counted(variants)}"]
     parts += [f"{statuses[status]} {status}" for status in ("diverged", "failed") if statuses.get(status)]
     left = variants - before - now
-    if now and left:
-        parts.append(f"about {duration(seconds * left / now)} left")
+    if left and now + under_way:
+        parts.append(f"about {duration(seconds * (left - under_way) / (now + under_way))} left")
     else:
         parts.append(f"after {duration(seconds)}")
     return ", ".join(parts)

@@ -1,10 +1,11 @@
 """`inr-jax report`: the tables of a sweep, its page, and its best setting as a config of its own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from inr_jax import sweep_figures, sweep_text
 from inr_jax.figures import png
@@ -33,6 +34,7 @@ COSTS = {
 }
 ALIKE = 0.05  # costs that differ less say nothing
 EFFECTS, CURVES, COST = "Effect of every axis", "Learning curves", "Quality against what it costs"
+TIMED = "Learning curves by seconds"
 Left = dict[str, str]  # figures that are left out, and why
 
 
@@ -94,6 +96,7 @@ def _write_page(folder: Path, sweep: Sweep, found: Sequence[Setting], changed: S
             "Scored on": sweep_text.chosen_on(sweep),
             "Best": sweep_text.best_told(sweep, found),
             "Devices": ", ".join(devices) or "none yet",
+            **sweep_text.mixed(sweep),
         }
         | ({"Not drawn": "; ".join(f"{name} ({why})" for name, why in left.items())} if left else {}),
         scores={},
@@ -135,36 +138,55 @@ def _title(place: Place) -> str:
 
 
 def _curves(sweep: Sweep, found: Sequence[Setting], left: Left) -> list[Picture]:
-    """Validation while training: by setting where these are few, else by axis."""
-    drawn = {setting.name: _drawn(setting.variants) for setting in found}
-    drawn = {name: curves for name, curves in drawn.items() if curves}
+    """Validation while training, over updates and over seconds: by setting where these are few, else by axis."""
+    drawn = [setting for setting in found if any(variant.curve for variant in setting.variants)]
     if not drawn:
         left[CURVES] = "no finished variant was validated while it was trained"
         return []
-    y_name, said = "validation PSNR (dB)", "After adaptation to people not learned from; finished variants alone."
+    said = "After adaptation to people not learned from; finished variants alone."
     if len(drawn) <= sweep_figures.FEW:
-        figure = sweep_figures.setting_curves(drawn, y_name=y_name)
         said += " A colour per setting, a line per seed."
     else:
-        figure = sweep_figures.axis_curves(_by_axis(sweep, found), y_name=y_name)
         said += " Thin: variants, coloured by their value of one axis; thick: their mean, at the updates that all have."
-    return [Picture(png(figure), CURVES, "Lines of validation PSNR over the updates of training.", said)]
+    return [
+        Picture(
+            png(_curves_over(quantity, sweep, drawn)),
+            title,
+            f"Lines of validation PSNR over the {unit} of training.",
+            said,
+        )
+        for title, quantity, unit in ((CURVES, "step", "updates"), (TIMED, "seconds", "seconds"))
+    ]
 
 
-def _drawn(variants: Sequence[Result]) -> list[sweep_figures.Curve]:
-    return [variant.curve for variant in variants if variant.curve]
+def _curves_over(quantity: str, sweep: Sweep, drawn: Sequence[Setting]) -> Figure:
+    """Over "step" or "seconds" (Checked)."""
+
+    def curves(variants: Iterable[Result]) -> list[sweep_figures.Curve]:
+        return [
+            [(float(getattr(at, quantity)), at.psnr) for at in variant.curve] for variant in variants if variant.curve
+        ]
+
+    names = {"x_name": {"step": "update", "seconds": "seconds of training"}[quantity], "y_name": "validation PSNR (dB)"}
+    if len(drawn) <= sweep_figures.FEW:
+        return sweep_figures.setting_curves({setting.name: curves(setting.variants) for setting in drawn}, **names)
+    panels = {
+        axis: {value: curves(variants) for value, variants in values.items()}
+        for axis, values in _by_axis(sweep, drawn).items()
+    }
+    return sweep_figures.axis_curves(panels, mean=quantity == "step", **names)
 
 
-def _by_axis(sweep: Sweep, found: Sequence[Setting]) -> dict[str, dict[str, list[sweep_figures.Curve]]]:
-    """The curves of every axis' values; of an axis varied one at a time beside the others' reference alone."""
+def _by_axis(sweep: Sweep, found: Sequence[Setting]) -> dict[str, dict[str, list[Result]]]:
+    """The variants of every axis' values; of an axis varied one at a time beside the others' reference alone."""
     out = {}
     for axis in sweep.compared:
         alike = [setting for setting in found if _beside_reference(sweep, setting, axis)]
         by_value = {
-            value: _drawn([v for setting in alike if setting.settings[axis] == value for v in setting.variants])
+            value: [v for setting in alike if setting.settings[axis] == value for v in setting.variants]
             for value in sweep.values(axis)
         }
-        out[axis] = {value: curves for value, curves in by_value.items() if curves}
+        out[axis] = {value: variants for value, variants in by_value.items() if variants}
     return {axis: values for axis, values in out.items() if len(values) > 1}
 
 

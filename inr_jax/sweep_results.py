@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inr_jax.errors import InputError
+from inr_jax.sweeps import SEED
 from inr_jax.tables import METRICS, per_person
 
 PLAN, RESULTS = "sweep.json", "results"
-SEED = "seed"  # the axis whose values are repetitions of one setting
 REPEATED = "product"  # how an axis is varied: every value with every other axis; or "one at a time"
 FINISHED, DIVERGED, FAILED, BROKEN, OPEN = "finished", "diverged", "failed", "broken file", "not finished"
 PREDICTED = ("interpolated", "unmeasured", "all")  # the kinds that tell how well what was not measured is predicted
-PLAN_KEYS = ("base", "config_file", "axes", "reference", "varied", "variants", "scored_on")
+PLAN_KEYS = ("base", "config_file", "axes", "reference", "varied", "repeats", "variants", "scored_on")
 RESULT_KEYS = ("settings", "changes", "status", "reason")
 FINISHED_KEYS = (
     "config",
@@ -24,12 +24,21 @@ FINISHED_KEYS = (
     "seconds_per_scan",
     "curve",
     "rows",
+    "data",
     "device",
     "note",
 )
 
 Place = tuple[str, str]  # kind of places, metric: ("interpolated", "psnr")
 People = Mapping[str, float]  # a score by person
+
+
+class Checked(NamedTuple):
+    """A training's score on the way."""
+
+    step: int
+    seconds: float  # of training, as Result.seconds_training
+    psnr: float  # in dB, of validation people after adaptation
 
 
 class Result(NamedTuple):
@@ -42,18 +51,19 @@ class Result(NamedTuple):
     reason: str = ""
     config: Mapping[str, Any] = {}  # as JSON has it
     scores: Mapping[Place, People] = {}  # a person's eyes averaged
-    curve: Sequence[tuple[int, float]] = ()  # (step, PSNR in dB) of the validation people while training
+    curve: Sequence[Checked] = ()
     seconds_training: float = math.nan  # its share of what it was trained together with
     seconds_per_scan: float = math.nan
     modulation_size: float = math.nan  # numbers that are adapted
     parameters: float = math.nan  # shared weights
+    data: str = ""  # fingerprint of the scans
     device: str = ""
     note: str = ""  # what must be said of the data: "phantom"
 
     @property
     def seed(self) -> str:
-        """The repetition it is; "" where seeds are not varied."""
-        return self.settings.get(SEED, "")
+        """Which repetition of its setting it is; "" where seeds are not varied."""
+        return str(self.changes.get(SEED, ""))
 
 
 class Sweep(NamedTuple):
@@ -65,13 +75,14 @@ class Sweep(NamedTuple):
     axes: Mapping[str, tuple[str, ...]]  # values as words, in order
     reference: Mapping[str, str]  # what the axes are compared with
     varied: Mapping[str, str]  # "product" or "one at a time", by axis
+    repeats: Sequence[str]  # axes whose values are repetitions: seeds
     scored_on: str  # the split
     results: tuple[Result, ...]
 
     @property
     def compared(self) -> list[str]:
         """The axes whose values are compared: all but seeds."""
-        return [axis for axis in self.axes if axis != SEED]
+        return [axis for axis in self.axes if axis not in self.repeats]
 
     def values(self, axis: str) -> list[str]:
         """The reference's value of an axis, then the others in order."""
@@ -112,7 +123,7 @@ def read_sweep(folder: str | Path) -> Sweep:
         folder=Path(folder),
         axes=axes,
         results=tuple(_read_result(path.parent / RESULTS / f"{result.name}.json", result) for result in planned),
-        **{key: plan[key] for key in ("config_file", "base", "reference", "varied", "scored_on")},
+        **{key: plan[key] for key in ("config_file", "base", "reference", "varied", "repeats", "scored_on")},
     )
 
 
@@ -161,11 +172,16 @@ def _finished(found: Mapping[str, Any], planned: Result) -> Result:
         status=FINISHED,
         config=dict(found["config"]),
         scores=_scores(found["rows"]),
-        curve=[(p["step"], float(p["validation_psnr"])) for p in found["curve"] if p["validation_psnr"] is not None],
+        curve=[
+            Checked(entry["step"], float(entry["seconds"]), float(entry["validation_psnr"]))
+            for entry in found["curve"]
+            if entry["validation_psnr"] is not None
+        ],
         seconds_training=_number(found["seconds_training"]),
         seconds_per_scan=_number(found["seconds_per_scan"]),
         modulation_size=_number(found["modulation_size"]),
         parameters=_number(found["parameters"]),
+        data=str(found["data"]),
         device=str(found["device"]),
         note=str(found["note"]),
     )

@@ -1,5 +1,6 @@
 """A sweep in words: its plan, and its settings and effects as tables of text."""
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -35,6 +36,16 @@ def chosen_on(sweep: Sweep) -> str:
 def data_told(sweep: Sweep) -> str:
     """What must be said of the data: " (phantom)"; or nothing."""
     return "".join(noted(note) for note in dict.fromkeys(result.note for result in sweep.results) if note)
+
+
+def mixed(sweep: Sweep) -> dict[str, str]:
+    """What must be said where scans that the same config names were not the same for all variants; or nothing."""
+    found: dict[str, set[str]] = {}
+    for result in sweep.having(FINISHED):
+        found.setdefault(json.dumps(result.config["data"], sort_keys=True), set()).add(result.data)
+    if all(len(fingerprints) == 1 for fingerprints in found.values()):
+        return {}
+    return {"Data": "changed between variants: their scores do not compare (delete results/ and run the sweep again)"}
 
 
 def plan_told(sweep: Sweep) -> str:

@@ -22,6 +22,7 @@ from inr_jax.config_script import flat, load_functions, wanted_elements
 from inr_jax.errors import InputError
 
 SHIPPED_AXES = "configs/ablations.py"
+SEED = "train.seed"
 PREFIX = "sweep_"  # of the functions that are axes
 BASE = "base"  # the word for the config as it is, in an axis of labelled settings that has none for it
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a tuple"}
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
     axes: dict[str, tuple[str, ...]]  # axis -> its words, in order
     reference: dict[str, str]  # axis -> the word of the base, or the first where the base is not run
     varied: dict[str, str]  # axis -> "product" | "one at a time"
+    repeats: tuple[str, ...]  # axes that set the seed alone: repetitions of what the others set
 
 
 def read_axes(script: str | Path | None = None) -> dict[str, Callable[[], Any]]:
@@ -87,6 +89,7 @@ def plan(config: ConfigDict, axes: Axes, sweep: Sequence[str] = (), one_at_a_tim
         {name: tuple(setting.word for setting in settings) for name, settings in read.items()},
         {name: bases[name].word for name in names},
         {name: "one at a time" if name in one_at_a_time else "product" for name in names},
+        tuple(name for name in names if all(set(setting.changes) == {SEED} for setting in read[name])),
     )
 
 
@@ -116,12 +119,17 @@ def groups(config: ConfigDict, variants: Iterable[Variant]) -> dict[str, tuple[V
     return found
 
 
+def told(name: str, settings: Mapping[str, str]) -> str:
+    """A variant in words: 0003 (width=64, seed=1)."""
+    return f"{name} ({', '.join(f'{axis}={word}' for axis, word in settings.items())})"
+
+
 def is_traced(key: str) -> bool:
     """Whether a config's key holds a number that reaches the compiled program as an array (inr_jax/types.py, Hyper).
 
     Of a stage's rates the values do; which parts have one is the program's own.
     """
-    return key == "train.seed" or key.startswith("hyper.") or (key.startswith("train.") and ".rates." in key)
+    return key == SEED or key.startswith("hyper.") or (key.startswith("train.") and ".rates." in key)
 
 
 def word_of(value: Any) -> str:

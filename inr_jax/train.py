@@ -67,7 +67,7 @@ class Validation:
         def measure(params: MetaParams, data: Measurements, hyper: Hyper) -> Array:
             def one(i: Array) -> Array:
                 modulation, _ = self.adapt(params, data, i, hyper)
-                side = measurements.side_of(data, i, hyper.side_from)
+                side = measurements.side_of(data, i, hyper.side_swapped)
                 field = built.learner.bind(params.field, modulation, side, hyper)
                 batch = measurements.gather(data, i, jnp.asarray(points), self.grid, labelled=True)
                 return built.learner.outer_loss(field, batch, hyper)[1]["psnr"]
@@ -125,6 +125,8 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     folder = Path(folder)
     recipe.stages(config)  # what cannot be run is told before data are made
     population, validation = data.load(config.data, "train"), data.load(config.data, "validation")
+    for scans in (population, validation):
+        recipe.check_people(config, scans)
     if "autodecoder" in config.train.stages:
         visits.check_patch(config.train.autodecoder, population.measured.shape, "train.autodecoder")
     half = coordinates.half_extent(population.measured.shape, population.spacing)

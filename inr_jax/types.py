@@ -44,7 +44,7 @@ class Hyper(NamedTuple):
     rate_rule: Float[Array, ""]
     rate_table: Float[Array, ""]
     seed: Int[Array, ""] | int = 0  # of everything that is drawn
-    side_from: Float[Array, ""] | float = 0.0  # side values of the scan so many places further on, as a control
+    side_swapped: Float[Array, ""] | float = 0.0  # 1: side values of the next person, as a control
     training_scans: Float[Array, ""] | float = 0.0  # the first so many are learned from; 0: all
     labelled_bscans: Float[Array, ""] | float = 0.0  # of each training scan, so many have labels; 0: all
 

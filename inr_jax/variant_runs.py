@@ -1,10 +1,10 @@
 """Works of a sweep computed: their variants trained in chunks of one program each, scored on validation people."""
 
+import functools
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,21 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import batched, chunks, data, evaluate, modulations, residual, sweeps, trained
+from inr_jax import batched, chunks, data, evaluate, modulations, recipe, residual, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.batched import Course, Group
 from inr_jax.config_script import tuples
-from inr_jax.engines import Progress, Work
+from inr_jax.engines import SCORING, Progress, Work, failed
+from inr_jax.errors import InputError
 from inr_jax.sweeps import Variant
 from inr_jax.types import Population
 
 SPLIT = "validation"
 SCORED_AT_ONCE = 8  # variants whose answers are in memory
 SEEN = ("loss", "validation_psnr")  # of every variant, along its training
-STILL = 0.5  # a training of which more steps than this share moved nothing has diverged
+STILL = 0.5  # a training with a stage of which more steps than this share moved nothing has diverged
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _population(options: str, split: str) -> Population:
     return data.load(ConfigDict(tuples(json.loads(options))), split)
 
@@ -43,11 +44,6 @@ def group_of(work: Work, config: ConfigDict) -> Group:
     return _groups[work.group]
 
 
-def configs_of(work: Work) -> list[ConfigDict]:
-    base = ConfigDict(tuples(work.config))
-    return [sweeps.configured(base, variant.changes) for variant in work.variants]
-
-
 def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto") -> Iterator[dict[str, Any]]:
     """A result for every variant of a work, chunk by chunk.
 
@@ -55,27 +51,46 @@ def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto
     A chunk for which memory does not suffice after all is halved. Raises InputError where not even one variant fits.
     """
 
-    def say(doing: str, step: int, steps: int) -> None:
-        tell(Progress(work.group, doing, len(work.variants), step, steps))
+    def say(doing: str, step: int, steps: int, variants: int = len(work.variants)) -> None:
+        tell(Progress(work.group, doing, variants, step, steps))
 
     say("reading data", 0, 0)
-    configs = configs_of(work)
-    group = group_of(work, configs[0])
-    cost = chunks.measure(group, configs, say)
-    size, over = chunks.choose(cost, len(configs), chunks.limit(memory), over)
-    pairs = list(zip(work.variants, configs, strict=True))
-    yield from chunks.in_chunks(lambda chunk: _chunk(group, chunk, over, say), pairs, size)
+    pairs = [(variant, work.config_of(variant)) for variant in work.variants]
+    group = group_of(work, pairs[0][1])
+    unfit = {variant.name: failed(work, variant, reason) for variant, reason in _unfit(group, pairs)}
+    yield from unfit.values()
+    if pairs := [pair for pair in pairs if pair[0].name not in unfit]:
+        say("timing a step", 0, 0)
+        configs, bytes_free = [config for _, config in pairs], chunks.limit(memory)
+        cost = chunks.measure(group, configs, bytes_free, over)
+        size, over = chunks.choose(cost, len(pairs), bytes_free, over)
+        yield from chunks.in_chunks(lambda chunk: _chunk(group, chunk, over, say), pairs, size)
+
+
+def _unfit(group: Group, pairs: Sequence[tuple[Variant, ConfigDict]]) -> Iterator[tuple[Variant, str]]:
+    """Variants that these scans do not do for, and why."""
+    for variant, config in pairs:
+        try:
+            for scans in (group.train, group.validation):
+                recipe.check_people(config, scans)
+        except InputError as error:
+            yield variant, str(error)
 
 
 def _chunk(
-    group: Group, chunk: Sequence[tuple[Variant, ConfigDict]], over: str, say: batched.Tell
+    group: Group, chunk: Sequence[tuple[Variant, ConfigDict]], over: str, say: Callable[..., None]
 ) -> list[dict[str, Any]]:
     """The results of variants that are trained at once."""
     variants, configs = zip(*chunk, strict=True)
+    say = functools.partial(say, variants=len(chunk))
     course = batched.train(group, configs, over, say)
-    say("scoring", 0, 0)
     seconds = scan_seconds(group, course, configs)
-    rows = _scores(group, course, configs, over, seconds)
+
+    def scored(part: Sequence[int]) -> list[list[dict[str, Any]]]:
+        say(SCORING, part[0], len(chunk))
+        return _scores(group, course, configs, part, over, seconds)
+
+    rows = list(chunks.in_chunks(scored, range(len(chunk)), SCORED_AT_ONCE))
     codes = group.built.learner.start(group.built.codes)
     shared = {
         "modulation_size": modulations.size(codes),
@@ -83,6 +98,7 @@ def _chunk(
         "seconds_training": course.seconds,
         "seconds_per_scan": seconds,
         "together": {"variants": len(chunk), "over": over, "compile_seconds": group.compile_seconds},
+        "data": "/".join(workdir.fingerprint(scans)[:12] for scans in (group.train, group.validation)),
         "device": jax.devices()[0].device_kind,
         "note": group.validation.note,
     }
@@ -94,7 +110,7 @@ def _chunk(
 
 def result(variant: Variant, config: ConfigDict, course: Course, v: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is known of the v-th variant of a chunk."""
-    reason = diverged(course, v)
+    reason = diverged(course, v) or ("" if rows else "its answer for a scan is not finite")
     return {
         "variant": variant.name,
         "settings": variant.settings,
@@ -114,8 +130,9 @@ def diverged(course: Course, v: int) -> str:
     last = course.curve[-1]
     if not np.isfinite(last["loss"][v]):
         return f"its loss is not finite at step {last['step']}"
-    if course.skipped[v] > STILL:
-        return f"{course.skipped[v]:.0%} of the steps of its last stage moved nothing: gradients too long or not finite"
+    for stage, skipped in course.skipped.items():
+        if skipped[v] > STILL:
+            return f"{skipped[v]:.0%} of the steps of stage {stage} moved nothing: gradients too long or not finite"
     if last["validation_psnr"] is not None and last["validation_psnr"][v] <= batched.WORST:
         return f"its validation is not finite at step {last['step']}"
     return ""
@@ -140,24 +157,23 @@ def scan_seconds(group: Group, course: Course, configs: Sequence[ConfigDict]) ->
 
 
 def _scores(
-    group: Group, course: Course, configs: Sequence[ConfigDict], over: str, seconds: float
+    group: Group, course: Course, configs: Sequence[ConfigDict], part: Sequence[int], over: str, seconds: float
 ) -> list[list[dict[str, Any]]]:
-    """For every variant the rows of an evaluation on validation people."""
-    found: list[list[dict[str, Any]]] = []
-    scans, hypers = group.validation, batched.hypers_of(configs, -1)
-    options = group.config.adapt.residual
-    for first in range(0, len(configs), SCORED_AT_ONCE):
-        part = slice(first, first + SCORED_AT_ONCE)
-        params, numbers = jax.tree.map(lambda leaf, part=part: leaf[part], (course.params, hypers))
-        intensity, labels = [], []
-        for i in range(len(scans.names)):
-            values, classes = map(np.asarray, group.answer(params, numbers, jnp.int32(i), over))
-            scan = (scans.intensity[i], scans.valid[i], scans.measured, scans.spacing[i])
-            intensity.append([residual.corrected(one, *scan, **options) for one in values])
-            labels.append(classes.astype(np.int32))
-        for v in range(len(intensity[0])):
-            found.append(_rows(group, [of[v] for of in intensity], [of[v] for of in labels], seconds))
-    return found
+    """The rows of an evaluation on validation people for some of the variants; none where an answer is not finite."""
+    scans, options = group.validation, group.config.adapt.residual
+    every = (course.params, batched.hypers_of(configs, -1))
+    params, numbers = jax.tree.map(lambda leaf: leaf[part[0] : part[-1] + 1], every)
+    intensity, labels = [], []
+    for i in range(len(scans.names)):
+        values, classes = map(np.asarray, group.answer(params, numbers, jnp.int32(i), over))
+        scan = (scans.intensity[i], scans.valid[i], scans.measured, scans.spacing[i])
+        intensity.append([residual.corrected(one, *scan, **options) for one in values])
+        labels.append(classes.astype(np.int32))
+    answers = [([of[v] for of in intensity], [of[v] for of in labels]) for v in range(len(part))]
+    return [
+        _rows(group, values, classes, seconds) if all(np.isfinite(one).all() for one in values) else []
+        for values, classes in answers
+    ]
 
 
 def _rows(group: Group, intensity: list[np.ndarray], labels: list[np.ndarray], seconds: float) -> list[dict[str, Any]]:

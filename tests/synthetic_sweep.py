@@ -71,6 +71,7 @@ def write_sweep(
         "axes": {axis: list(values) for axis, values in axes.items()},
         "reference": {axis: next(iter(values)) for axis, values in axes.items()},
         "varied": {axis: "one at a time" if axis in single else "product" for axis in axes},
+        "repeats": ["seed"] if "seed" in axes else [],
         "variants": variants,
         "scored_on": "validation",
     }
@@ -116,10 +117,11 @@ def _finished(variant: dict[str, Any], base: dict[str, Any], rows: list, more: f
         "seconds_per_scan": 0.44,
         "together": {"variants": 4, "over": "map", "compile_seconds": 20.1},
         "curve": [
-            {"step": step, "stage": stage, "seconds": 3.1, "loss": 0.01, "validation_psnr": psnr}
+            {"step": step, "stage": stage, "seconds": step / 100, "loss": 0.01, "validation_psnr": psnr}
             for step, stage, psnr in curve
         ],
         "rows": rows,
+        "data": "5b2c",
         "device": "cpu",
         "note": "phantom",
     }  # fmt: skip

@@ -22,15 +22,15 @@ AXES = """
 def sweep_activation():
     yield {"model.activation": "sine"}
     yield {"model.activation": "relu"}
+    yield {"model.activation": "wire"}
 
 def sweep_width():
     yield {"model.width": 16}
     yield {"model.width": 12}
-    yield {"model.width": 8}
 
 def sweep_seed():
-    yield {"train.seed": 0}
-    yield {"train.seed": 1}
+    for seed in range(4):
+        yield {"train.seed": seed}
 
 def sweep_points():
     yield {"train.joint.points": 64}
@@ -52,7 +52,8 @@ SMALL = (
     "--config.train.calibrate=False",
     "--config.train.whiten=0.0",
 )
-MIXED = "--sweep=width,seed"  # 3 shapes of 2 seeds
+MIXED = "--sweep=width,seed"  # 2 shapes of 4 seeds
+WHOLE = "--sweep=activation,width,seed"  # 6 shapes of 4 seeds
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,12 @@ def plainly():
 @pytest.fixture(scope="module")
 def undisturbed(axes, tmp_path_factory):
     """The folder of a sweep that was computed in one go, in a process of its own."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
-    done = started(axes, folder)
-    out, err = done.communicate(timeout=300)
+    return in_one_go(axes, tmp_path_factory.mktemp("undisturbed") / "sweep", MIXED)
+
+
+def in_one_go(axes, folder, sweep):
+    done = started(axes, folder, sweep)
+    out, err = done.communicate(timeout=600)
     assert done.returncode == 0, err
     (folder / "printed.txt").write_text(out)
     return folder
@@ -84,7 +88,7 @@ def undisturbed(axes, tmp_path_factory):
 def started(axes, folder, *more):
     """The command, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "inr_jax", "ablate", *SMALL, axes, MIXED, f"--workdir={folder}", *more],
+        [sys.executable, "-m", "inr_jax", "ablate", *SMALL, axes, f"--workdir={folder}", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1"),
     )  # fmt: skip
@@ -106,7 +110,9 @@ def table(folder):
     """Of every variant its settings and status, and its scores."""
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    words = {row["variant"]: [row[key] for key in ("width", "seed", "status")] for row in rows}
+    words = {
+        row["variant"]: [row[key] for key in ("activation", "width", "seed", "status") if key in row] for row in rows
+    }
     scores = [key for key in rows[0] if "psnr" in key or "dice" in key]
     assert scores
     return words, np.array([[float(row[key]) for key in scores] for row in rows])
@@ -135,34 +141,44 @@ def workers_of(driver):
 
 def test_every_variant_of_the_product_is_trained_and_scored(undisturbed):
     done = read_sweep(undisturbed)
-    assert len(done.results) == 6
+    assert len(done.results) == 8
     assert {result.status for result in done.results} == {FINISHED}
     groups = {json.loads(file.read_text())["together"]["variants"] for file in results(undisturbed)}
-    assert groups == {2}  # the seeds of a shape
+    assert groups == {4}  # the seeds of a shape
     assert "report: " in (undisturbed / "printed.txt").read_text()
 
 
-def test_ray_gives_the_same_table_although_a_worker_is_killed_in_the_middle(undisturbed, axes, tmp_path):
+@pytest.mark.slow
+def test_ray_gives_the_same_table_although_a_worker_and_then_the_driver_are_killed_in_the_middle(axes, tmp_path):
     pytest.importorskip("ray")
-    folder = tmp_path / "sweep"
-    driver = started(axes, folder, "--engine=ray", "--workers=2", "--worker-threads=1")
-    wait_for_results(folder, driver, 1)
+    here, there = in_one_go(axes, tmp_path / "here", WHOLE), tmp_path / "there"
+    by_ray = (WHOLE, "--engine=ray", "--workers=2", "--worker-threads=1")
+    driver = started(axes, there, *by_ray)
+    wait_for_results(there, driver, 4)
     os.kill(workers_of(driver.pid)[0], signal.SIGKILL)
-    _, err = driver.communicate(timeout=300)
-    assert driver.returncode == 0, err
-    same_tables(folder, undisturbed)
+    wait_for_results(there, driver, 12)
+    os.kill(driver.pid, signal.SIGKILL)
+    _, err = driver.communicate()
+    assert "the worker died" in err
+    before = {file: file.stat().st_mtime_ns for file in results(there)}
+    again = started(axes, there, *by_ray)
+    _, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(results(there)) == 24
+    same_tables(there, here)
 
 
 def test_after_a_driver_is_killed_the_rest_alone_is_computed(undisturbed, axes, tmp_path, capsys):
     folder = tmp_path / "sweep"
-    driver = started(axes, folder)
+    driver = started(axes, folder, MIXED)
     wait_for_results(folder, driver, 1)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
     before = {file: file.stat().st_mtime_ns for file in results(folder)}
-    assert 1 <= len(before) < 6
+    assert 1 <= len(before) < 8
     half = say(capsys, "report", folder)
-    assert f"{6 - len(before)} not finished" in half.out
+    assert f"{8 - len(before)} not finished" in half.out
     said = say(capsys, "ablate", *SMALL, axes, MIXED, f"--workdir={folder}")
     assert said.code == 0, said.err
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -223,20 +239,25 @@ def test_a_shape_too_large_for_memory_is_told_and_the_others_are_computed(axes, 
     assert [result.status for result in read_sweep(folder).results] == ["finished", "failed"]
 
 
+@pytest.mark.slow
 def test_a_variant_that_diverges_is_in_the_tables_as_such(axes, tmp_path, capsys):
     folder = tmp_path / "sweep"
     more = ("--config.hyper.step_size=1e30", "--sweep=seed")
     said = say(capsys, "ablate", *SMALL, axes, *more, f"--workdir={folder}")
     assert said.code == 0, said.err
     assert {result.status for result in read_sweep(folder).results} == {DIVERGED}
-    assert "2 diverged" in said.out
+    assert "4 diverged" in said.out
     assert not (folder / "best.py").exists()
 
 
 def test_a_dry_run_prints_groups_memory_and_time_and_writes_nothing(axes, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = say(capsys, "ablate", *SMALL, axes, "--sweep=activation", "--dry-run")
+    said = say(capsys, "ablate", *SMALL, axes, "--sweep=width", "--dry-run")
     assert said.code == 0, said.err
     assert "2 variants in 2 groups" in said.out
-    assert [line.split()[1] for line in said.out.splitlines() if "activation=" in line] == ["1", "1"]
+    planned, groups = said.out.split("2 variants in 2 groups")
+    group, other = (line.split()[0] for line in planned.splitlines() if "width=" in line)
+    assert f"{group}  0000 (width=16)" in planned
+    assert f"{other}  0001 (width=12)" in planned
+    assert [line.split()[:2] for line in groups.splitlines() if "width=" in line] == [[group, "1"], [other, "1"]]
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ CHANGES = (
     {"train.seed": 1, "hyper.omega_first": 20.0},
     {"train.seed": 1, "train.joint.rates.field": 1e30},  # diverges
     {"train.seed": 2, "hyper.side": 0.0},
-    {"train.seed": 1, "hyper.omega_first": 20.0, "hyper.side_from": 1.0, "hyper.labelled_bscans": 1.0},
+    {"train.seed": 1, "hyper.omega_first": 20.0, "hyper.side_swapped": 1.0, "hyper.labelled_bscans": 1.0},
 )
 
 
@@ -82,7 +82,7 @@ def test_a_variant_has_the_numbers_of_the_train_command_and_of_the_model_it_rest
 
 
 def test_a_variant_that_diverges_is_told_and_has_no_scores(at_once):
-    assert [result["status"] for result in together] == ["finished", "diverged", "finished", "finished"]
+    assert [result["status"] for result in at_once] == ["finished", "diverged", "finished", "finished"]
     assert at_once[1]["rows"] == []
     assert at_once[1]["reason"]
     assert all(entry["loss"] is None or np.isfinite(entry["loss"]) for entry in at_once[1]["curve"])

@@ -68,6 +68,8 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
     both = {"workdir", "output"}
     assert required == {
         "train": {"config", "workdir"},
+        "ablate": {"config"},
+        "report": set(),
         "prepare": {"config"},
         "adapt": both,
         "evaluate": both,

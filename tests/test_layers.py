@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         FACE,
     ),
     **dict.fromkeys(("figures", "layer_figures", "tables", "page", "report", "scan_report", "layer_report"), FACE),
-    "sweep_results": {"tables", "errors"},
+    "sweep_results": {"sweeps", "tables", "errors"},
     "sweep_tables": {"sweep_results", "tables"},
     "sweep_figures": {"figures"},
     "sweep_best": {"config_script", "scan_io"},

@@ -71,14 +71,21 @@ def test_every_subject_gets_its_own_slo_and_the_way_to_its_pixels():
     np.testing.assert_allclose(side.to_pixel @ jnp.array([-1.0, 1.0, 1.0]), corner, rtol=1e-5)
 
 
-@pytest.mark.parametrize("further", [0, 1, 3])
-def test_another_scan_s_slo_comes_with_its_own_way_to_the_pixels(further):
+@pytest.mark.parametrize("people", ["ab", "aabb", "abc", "aabbc", "abab", "abbb"])
+def test_a_donor_is_never_a_scan_of_the_same_person(people):
+    donor = measurements.donors(tuple(people))
+    assert all(people[i] != people[j] for i, j in enumerate(donor))
+    np.testing.assert_array_equal(measurements.donors("aaa"), [0, 1, 2])
+
+
+@pytest.mark.parametrize("swapped", [0, 1])
+def test_another_person_s_slo_comes_with_its_own_way_to_the_pixels(swapped):
     slo = np.random.default_rng(0).random((2, 9, 11)).astype(np.float32)
     affine = np.array([[[10.0, 0, 4], [0, 20, 5]], [[11.0, 1, 3], [2, 19, 6]]])
     data = measurements.to_device(POPULATION._replace(slo=slo, slo_affine=affine), HALF)
     for i in range(2):
-        found = measurements.side_of(data, jnp.int32(i), jnp.float32(further))
-        own = measurements.side_of(data, jnp.int32((i + further) % 2))
+        found = measurements.side_of(data, jnp.int32(i), jnp.float32(swapped))
+        own = measurements.side_of(data, jnp.int32((i + swapped) % 2))
         np.testing.assert_array_equal(found.image, own.image)
         np.testing.assert_array_equal(found.to_pixel, own.to_pixel)
 

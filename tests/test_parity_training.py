@@ -63,7 +63,9 @@ def test_training_steps_give_the_reference_s_losses_and_latents(source, precisio
     state = in_precision(State(state.step, params, table, state.optimizer), precision)
     data = measurements.to_device(scans, np.ones(3, np.float32), config.model.extent.to_dict())
     pools = measurements.pools(scans.measured)
-    loss = recipe.subject_loss(config, stage, built, in_precision(data, precision), pools, scans.measured.shape)
+    loss = recipe.subject_loss(
+        config, stage, built, in_precision(data, precision), pools, scans.measured.shape, stage.hyper
+    )
     optimizer = population.outer_optimizer(config.train.clip)
 
     @jax.jit

@@ -258,10 +258,11 @@ def test_the_page_needs_no_network_and_has_its_figures_as_files_too(tmp_path):
     report(tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http-equiv", "")
-    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count('src="data:image/png;base64,') == 4
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
         "effect_of_every_axis.png",
         "learning_curves.png",
+        "learning_curves_by_seconds.png",
         "quality_against_what_it_costs.png",
     ]
     assert "validation people (phantom), on whom the best setting is chosen: its own score is optimistic" in page
@@ -271,10 +272,18 @@ def test_figures_that_would_say_nothing_are_left_out_and_why_is_said(tmp_path):
     synthetic.write_sweep(tmp_path, {"seed": SEEDS}, labels=False)
     report(tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png") == 1  # learning curves
+    assert page.count("data:image/png") == 2  # learning curves, by updates and by seconds
     assert "Effect of every axis (no two settings that differ in one axis alone are finished)" in page
     assert "known of fewer than two settings" in page
     assert "Dice" not in page
+
+
+def test_scans_that_changed_while_a_sweep_ran_are_told(folder):
+    report(folder)
+    assert "their scores do not compare" not in (folder / "report.html").read_text(encoding="utf-8")
+    synthetic.change_result(folder, "0001", synthetic.read_result(folder, "0001") | {"data": "other"})
+    report(folder)
+    assert "their scores do not compare" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_value_without_an_effect_is_named(folder):

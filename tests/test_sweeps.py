@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from toy import CONFIGS
+from toy import CONFIGS, ROOT
 
 from inr_jax import model, modulations, recipe, sweeps
 from inr_jax.config_script import flat, load_config, tuples
@@ -332,7 +332,7 @@ def test_a_mistake_in_an_axis_is_one_line_that_names_it(kind: str) -> None:
 
 CHOICES = {
     "none": ([], [], "--sweep, --one-at-a-time: expected axes to vary (of activation, calibration"),
-    "unknown": (["activaton"], [], "--sweep: expected axes of activation, calibration"),
+    "unknown": (["activaton"], [], "--sweep: expected axes of activation, autodecoder_rate"),
     "mistyped": ([], ["activaton"], "found 'activaton' (did you mean activation?)"),
     "twice": (["seed", "seed"], [], "--sweep: expected every axis once; found seed more than once"),
     "in both ways": (["seed"], ["seed"], "expected every axis once; found seed more than once"),
@@ -356,3 +356,27 @@ def test_axes_that_cannot_be_planned_are_named_in_one_line(kind: str) -> None:
 def test_an_unknown_key_of_a_variant_is_named() -> None:
     with pytest.raises(InputError, match=r"train.sed: expected a key of the config.*did you mean train.seed\?"):
         sweeps.configured(OCT, {"train.sed": 1})
+
+
+def test_an_axis_of_seeds_alone_is_one_of_repetitions_whatever_its_name() -> None:
+    axes = axes_of(
+        twice=[{"train.seed": 3}, {"train.seed": 4}],
+        both=[{"train.seed": 1, "model.width": 64}, {"train.seed": 2, "model.width": 96}],
+    )
+    assert sweeps.plan(OCT, axes, ["twice"]).repeats == ("twice",)
+    assert sweeps.plan(OCT, axes, ["both"]).repeats == ()
+    assert sweeps.plan(OCT, AXES, ["slo", "seed"]).repeats == ("seed",)
+
+
+@pytest.mark.parametrize(("script", "axis"), [("sweep_oct", "kind"), ("sweep_fundus", "size")])
+def test_sweeps_among_the_benchmarks_can_be_planned_and_their_like_sizes_are_alike(script: str, axis: str) -> None:
+    file = ROOT / "benchmarks" / f"{script}.py"
+    base, axes = load_config(str(file)), sweeps.read_axes(file)
+    found = {v.settings[axis]: sweeps.configured(base, v.changes) for v in sweeps.plan(base, axes, [axis]).variants}
+    assert len(sweeps.plan(base, axes, [axis, "seed"]).variants) == 3 * len(found)
+    signal = EYE if axis == "kind" else model.Signal(dimensions=2, channels=3, classes=2, slo=False)
+    sizes = {word: modulations.size(model.build(config, signal).codes) for word, config in found.items()}
+    if axis == "kind":
+        assert set(sizes.values()) == {640}
+    else:
+        assert {word: int(word.split()[-1]) for word in sizes} == sizes

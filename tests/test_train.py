@@ -372,8 +372,8 @@ def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
 
 
 def config_cases():
-    """The slowest to compile are left to the slow tests: default is oct, and demo much the same."""
-    slow = ("default", "fundus", "volumes")
+    """The slowest to compile are left to the slow tests: default and demo are oct but for sizes."""
+    slow = ("default", "demo", "fundus", "volumes")
     return [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in slow else []) for p in CONFIGS]
 
 
