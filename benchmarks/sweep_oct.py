@@ -13,7 +13,7 @@ def get_config():
     config = demo.get_config()
     config.data.phantom_oct.people = (16, 8, 4)
     config.model.modulation.grid.levels = ((4, 4, 8), (8, 16, 4))
-    config.train.autodecoder.steps = 800
+    config.train.autodecoder.steps = 1500
     config.train.rule.steps = 30
     config.train.joint.steps = 90
     config.train.validation_scans = 4

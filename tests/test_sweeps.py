@@ -331,7 +331,7 @@ def test_a_mistake_in_an_axis_is_one_line_that_names_it(kind: str) -> None:
 
 
 CHOICES = {
-    "none": ([], [], "--sweep, --one-at-a-time: expected axes to vary (of activation, calibration"),
+    "none": ([], [], "--sweep, --one-at-a-time: expected axes to vary (of activation, autodecoder_rate"),
     "unknown": (["activaton"], [], "--sweep: expected axes of activation, autodecoder_rate"),
     "mistyped": ([], ["activaton"], "found 'activaton' (did you mean activation?)"),
     "twice": (["seed", "seed"], [], "--sweep: expected every axis once; found seed more than once"),
