@@ -119,6 +119,7 @@ def summary(variants: int, before: int, statuses: Mapping[str, int], seconds: fl
     parts = [f"{before + now} of {_counted(variants)}"]
     parts += [f"{statuses[status]} {status}" for status in ("diverged", "failed") if statuses.get(status)]
     left = variants - before - now
+    under_way = min(under_way, left)  # results of what is under way come one by one
     if left and now + under_way:
         parts.append(f"about {duration(seconds * (left - under_way) / (now + under_way))} left")
     else:

@@ -30,6 +30,14 @@ def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain_compilation() -> Iterator[None]:
+    """For what is mostly compiled: programs that run slowly and are there soon."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def toy_model(toy_demo: Path) -> Path:
     """The folder of a training at toy size."""

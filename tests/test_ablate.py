@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from command import environment, say
@@ -63,12 +62,7 @@ def axes(tmp_path_factory):
     return f"--axes={file}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plainly():
-    """Compiling is most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("plain_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -37,12 +37,7 @@ def work_of(changes):
     return Work("one shape", variants, small().to_dict())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plainly():
-    """Compiling is most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("plain_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,8 @@ def test_a_table_fits_its_terminal():
 def test_a_summary_counts_and_estimates_from_this_run_s_results_alone():
     said = sweep_progress.summary(40, 10, {"finished": 4, "diverged": 1}, 600.0)
     assert said == "15 of 40 variants, 1 diverged, about 50 min left"
+    assert sweep_progress.summary(8, 0, {}, 60.0, under_way=2.0) == "0 of 8 variants, about 3 min left"
+    assert sweep_progress.summary(8, 0, {"finished": 7}, 70.0, under_way=4.0) == "7 of 8 variants, about 0 s left"
     assert sweep_progress.summary(2, 0, {}, 5.0) == "0 of 2 variants, after 5 s"
     assert sweep_progress.summary(1, 0, {"failed": 1}, 12000.0) == "1 of 1 variant, 1 failed, after 3 h 20 min"
 
