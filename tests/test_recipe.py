@@ -133,3 +133,13 @@ def test_fewer_training_scans_than_a_step_takes_and_epochs_of_some_are_refused(s
     config.train.autodecoder.update(subjects=2, draw=draw)
     with pytest.raises(InputError, match=r"hyper\.training_scans: expected 0"):
         recipe.stages(config)
+
+
+@pytest.mark.parametrize(("swapped", "people", "what"), [(1.0, 1, "two people or more"), (2.0, 2, "0.0 or 1.0")])
+def test_another_person_s_slo_wants_another_person(swapped, people, what):
+    config = tiny()
+    config.hyper.side_swapped = swapped
+    with pytest.raises(InputError, match=rf"hyper\.side_swapped: expected.* {what}"):
+        recipe.check_people(config, layered_population(people=people, eyes=2))
+    config.hyper.side_swapped = 1.0
+    recipe.check_people(config, layered_population(people=2, eyes=2))
