@@ -119,8 +119,9 @@ def result(variant: Variant, config: ConfigDict, course: Course, v: int, rows: l
         "status": "diverged" if reason else "finished",
         "reason": reason,
         "curve": [
-            entry | {name: _number(entry[name], v) for name in ("loss", "validation_psnr")} for entry in course.curve
+            entry | {name: _number(entry[name], v) for name in SEEN} for entry in course.curve
         ],
+        "skipped": {stage: float(shares[v]) for stage, shares in course.skipped.items()},
         "rows": [] if reason else rows,
     }
 

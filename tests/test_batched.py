@@ -87,6 +87,8 @@ def test_results_tell_sizes_and_times(at_once):
     result = at_once[0]
     assert result["modulation_size"] == 2 * 2 * 4
     assert result["note"] == "phantom"
+    assert result["skipped"] == {"autodecoder": 0.0, "joint": 0.0}
+    assert at_once[1]["skipped"]["joint"] > 0
     assert result["together"]["variants"] == len(CHANGES)
     seconds = [entry["seconds"] for entry in result["curve"]]
     assert 0 < seconds[0] < seconds[-1] == result["seconds_training"]
