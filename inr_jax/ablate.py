@@ -18,10 +18,10 @@ from inr_jax import batched, chunks, sweeps, variant_runs, workdir
 from inr_jax.engines import Work, run_local
 from inr_jax.errors import InputError
 from inr_jax.ray_engine import run_ray
-from inr_jax.sweep_progress import Board, duration
+from inr_jax.sweep_progress import Board, counted, duration
 from inr_jax.sweep_report import report
 from inr_jax.sweep_results import DIVERGED, FAILED, FINISHED, PLAN, RESULTS, Sweep, read_sweep
-from inr_jax.sweeps import Plan
+from inr_jax.sweeps import Plan, Variant
 
 ENGINES = ("local", "ray")
 SAME = ("base", "axes", "varied", "variants")  # of a plan: what must be equal where a sweep goes on
@@ -108,9 +108,11 @@ def write_plan(folder: Path, plan: Plan, config: ConfigDict, config_file: str) -
     before = workdir.read_json(folder / PLAN)
     differing = [key for key in SAME if before.get(key) != workdir.json_of(now[key])]
     if differing:
+        base = workdir.differences(before.get("base", {}), workdir.plain(config)) if "base" in differing else ""
+        words = [key + (f": {base}" if key == "base" else "") for key in differing]
         raise InputError(
-            f"{folder}: expected this sweep or none; found another one (its {', '.join(differing)} differ): "
-            "take another --workdir"
+            f"{folder}: expected this sweep or none; found another one (other {', '.join(words)}): take another "
+            "--workdir"
         )
 
 
@@ -159,32 +161,37 @@ def dry_run(
     print()
     for axis, words in plan.axes.items():
         print(f"{axis} ({plan.varied[axis]}): {', '.join(words)}; reference {plan.reference[axis]}")
-    print(f"{len(plan.variants)} variants in {len(works)} groups of one shape each\n")
-    row = "{:<14}{:>9}{:>9}{:>6}{:>13}{:>13}{:>12}  {}".format
+    print(f"{counted(len(plan.variants), 'variant')} in {counted(len(works), 'group')} of one shape\n")
+    row = "{:<14}{:>9}{:>9}{:>6}{:>13}{:>13}{:>11}{:>11}  {}".format
     print(
-        row("group", "variants", "at once", "by", "GB (one)", "GB (these)", "training", "set apart by"),
+        row("group", "variants", "at once", "by", "GB (one)", "GB (these)", "compiling", "training", "set apart by"),
         flush=True,
     )
-    total = 0.0
-    for work in works:
-        seconds, cells = _estimate(work, memory, over)
-        total += seconds
+    total, refused = 0.0, list[tuple[Variant, str]]()
+    for n, work in enumerate(works, 1):
+        log.info("group %d of %d: compiling and timing a step", n, len(works))
+        seconds, cells, unfit = _estimate(work, memory, over)
+        total, refused = total + seconds, refused + unfit
         print(row(work.group, len(work.variants), *cells, _apart(plan, work)), flush=True)
-    print(f"\nabout {duration(total)} of training on this device, group after group; compiling and scoring apart")
+    print(f"\nabout {duration(total)} on this device, group after group; scoring apart")
+    for variant, reason in refused:
+        print(f"{sweeps.told(variant.name, variant.settings)} would fail: {reason}")
 
 
-def _estimate(work: Work, memory: float | None, over: str) -> tuple[float, tuple[str, ...]]:
-    """Seconds of training of a group, and what a plan says of it."""
-    configs, limit = [work.config_of(variant) for variant in work.variants], chunks.limit(memory)
+def _estimate(work: Work, memory: float | None, over: str) -> tuple[float, tuple[str, ...], list[tuple[Variant, str]]]:
+    """Seconds of a group's compilation and training, what a plan says of it, and its variants that would fail."""
+    pairs, limit = [(variant, work.config_of(variant)) for variant in work.variants], chunks.limit(memory)
+    configs = [config for _, config in pairs]
     group = variant_runs.group_of(work, configs[0])
+    unfit = list(variant_runs.unfit(group, pairs))
     cost = chunks.measure(group, configs, limit, over)
     try:
         size, over = chunks.choose(cost, len(configs), limit, over)
     except InputError as error:
-        return 0.0, ("–", "–", f"{cost.bytes_one / 2**30:.2f}", "too large", str(error).split(";")[0])
+        return 0.0, ("–", "–", f"{cost.bytes_one / 2**30:.3f}", "too large", "", str(error).split(";")[0]), unfit
     seconds = len(configs) * cost.training_of(over)
-    sizes = (f"{cost.bytes_of(n, over) / 2**30:.2f}" for n in (1, size))
-    return seconds, (str(size), over, *sizes, duration(seconds))
+    sizes = (f"{cost.bytes_of(n, over) / 2**30:.3f}" for n in (1, size))
+    return cost.compile + seconds, (str(size), over, *sizes, duration(cost.compile), duration(seconds)), unfit
 
 
 def _apart(plan: Plan, work: Work) -> str:

@@ -78,11 +78,11 @@ FLAGS = {
     ),
     "workers": Flag(flags.DEFINE_integer, "Ray's processes", absent="as there is room", options={"lower_bound": 1}),
     "worker_threads": Flag(
-        flags.DEFINE_integer, "cores of each of them", absent="shared evenly", options={"lower_bound": 1}
+        flags.DEFINE_integer, "cores of each of Ray's processes", absent="shared evenly", options={"lower_bound": 1}
     ),
     "memory": Flag(
         flags.DEFINE_float,
-        "GB that variants in one program may take",
+        "GB that the variants in one program may take: more of them follow one another",
         absent="70 % of what is free",
         options={"lower_bound": 0.01},
     ),

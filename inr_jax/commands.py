@@ -124,6 +124,9 @@ def _ablate(values: flags.FlagValues, rest: Sequence[str]) -> None:
         raise InputError("ablate: expected --workdir=FOLDER (or --dry-run); found none")
     if values.workdir is not None:
         places.check_output(values.workdir)
+    for flag in ("workers", "worker_threads"):
+        if values.engine != "ray" and values[flag].value is not None:
+            raise InputError(f"--{flag.replace('_', '-')}: expected --engine=ray beside it; found {values.engine}")
     from inr_jax import ablate
 
     plan = {"sweep": values.sweep, "one_at_a_time": values.one_at_a_time, "axes": values.axes}

@@ -58,7 +58,7 @@ def load_functions(path: str | Path, prefix: str) -> dict[str, Callable[[], Any]
     Found and run as `load_config` finds and runs one; what a generator yields comes as a list. Reading the script and
     calling a function raise InputError where the script does not run.
     """
-    script = _find_script(Path(path))
+    script = _find_script(Path(path), "axes")
     with _running(path, script):
         names = runpy.run_path(str(script))
 
@@ -137,14 +137,15 @@ def wanted_elements(old: Any, new: Any) -> str | None:
     return None
 
 
-def _find_script(path: Path) -> Path:
+def _find_script(path: Path, flag: str = "config") -> Path:
     if path.is_file():
         return path.absolute()
     shipped = SHIPPED / path.name
     if path.parent == Path("configs") and shipped.is_file():
         return shipped
     known = ", ".join(f"configs/{script.name}" for script in sorted(SHIPPED.glob("*.py")))
-    raise InputError(f"config: expected a script (shipped: {known}); found no file {path}")
+    listed = f" (shipped: {known})" if flag == "config" else ""
+    raise InputError(f"{flag}: expected a script{listed}; found no file {path}")
 
 
 @contextmanager

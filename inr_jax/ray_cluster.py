@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -80,7 +81,9 @@ def connected(cores: int) -> Iterator[Any]:
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own = {} if address else {"num_cpus": max(here, cores), "include_dashboard": False, "object_store_memory": STORE}
     try:
-        with _sigterm_as_it_was():
+        with _sigterm_as_it_was(), warnings.catch_warnings():
+            # Ray starts its processes by fork and exec: nothing of JAX's threads is used in between
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError) as error:
         if not address:
@@ -124,5 +127,6 @@ def _imported(address: str | None) -> ModuleType:
         import ray
     except ImportError as error:
         found = f"Ray for Python {sys.version_info.major}.{sys.version_info.minor}"
-        raise InputError(f'--engine=ray: expected {found}; found none (pip install "inr-jax[ray]")') from error
+        how = 'pip install "inr-jax[ray]"; in a checkout: pip install -e ".[ray]"'
+        raise InputError(f"--engine=ray: expected {found}; found none ({how})") from error
     return ray

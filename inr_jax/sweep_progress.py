@@ -30,11 +30,10 @@ class Board:
 
     def tell(self, now: Progress) -> None:
         """What an engine is handed as `tell`."""
-        if now.doing == ENDED:
-            self._running.pop(now.group, None)
-        else:
+        before = self._running.pop(now.group, None)
+        if now.doing != ENDED:
             self._running[now.group] = now
-        self._show()
+        self._show(at_once=before is None or before.doing != now.doing)
 
     def count(self, result: Mapping[str, Any]) -> None:
         """A result has come; one that is no success is said at once."""
@@ -55,9 +54,10 @@ class Board:
         under_way = math.fsum(map(_share, self._running.values()))
         return summary(self._variants, self._before, self._statuses, time.monotonic() - self._began, under_way)
 
-    def _show(self) -> None:
+    def _show(self, at_once: bool = False) -> None:
+        """at_once: whatever was shown a moment ago, since what is done now may say nothing for minutes."""
         width = progress.columns()
-        if time.monotonic() - self._shown < (EVERY if width else progress.EVERY):
+        if not at_once and time.monotonic() - self._shown < (EVERY if width else progress.EVERY):
             return
         self._shown = time.monotonic()
         if width:
@@ -102,11 +102,12 @@ def _share(now: Progress) -> float:
 
 def _cells(now: Progress) -> tuple[str, str, str, str]:
     far = f"{now.step}/{now.steps} {100 * now.step // now.steps:3d} %" if now.steps else ""
-    return now.group, now.doing, _counted(now.variants), far
+    return now.group, now.doing, counted(now.variants, "variant"), far
 
 
-def _counted(variants: int) -> str:
-    return f"{variants} variant{'' if variants == 1 else 's'}"
+def counted(number: int, noun: str) -> str:
+    """1 variant, 2 variants."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def summary(variants: int, before: int, statuses: Mapping[str, int], seconds: float, under_way: float = 0.0) -> str:
@@ -116,12 +117,13 @@ def summary(variants: int, before: int, statuses: Mapping[str, int], seconds: fl
     under_way with so many variants' worth of training.
     """
     now = sum(statuses.values())
-    parts = [f"{before + now} of {_counted(variants)}"]
+    parts = [f"{before + now} of {counted(variants, 'variant')}"]
     parts += [f"{statuses[status]} {status}" for status in ("diverged", "failed") if statuses.get(status)]
     left = variants - before - now
     under_way = min(under_way, left)  # results of what is under way come one by one
     if left and now + under_way:
-        parts.append(f"about {duration(seconds * (left - under_way) / (now + under_way))} left")
+        known = "about" if now else "at least"  # what is not trained for the first time is compiled first
+        parts.append(f"{known} {duration(seconds * (left - under_way) / (now + under_way))} left")
     else:
         parts.append(f"after {duration(seconds)}")
     return ", ".join(parts)

@@ -75,9 +75,10 @@ def best_told(sweep: Sweep, found: Sequence[Setting]) -> str:
     score = chosen.score(place)
     seeds = f", SD over {score.repeats} seeds {rounded(score.sd_repeats, place)}" if score.repeats > 1 else ", one seed"
     people = f"SD over {score.people} people {rounded(score.sd_people, place)}"
+    rivals = f"the best of {len(among)} settings" if len(among) > 1 else "with no other to compare it to, of those"
     return (
         f"{chosen.name}: {METRICS[place[1]].title} {place[0]} {interval(score, place)} ({people}{seeds}),"
-        f" the best of {len(among)} settings that have all their seeds ({variants} variants)"
+        f" {rivals} that have all their seeds ({variants} variants)"
     )
 
 

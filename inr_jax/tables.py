@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 ORACLE = "oracle"
 ROUNDING = 120.0  # dB: what differs by less than 1e-6 of the range is the same number, rounded
 LEVEL, RESAMPLES, SEED = 0.95, 2000, 0  # of bootstrap intervals
+FEWEST = 4  # people that an interval is told of: that of two is the two values
 
 
 class Metric(NamedTuple):
@@ -112,10 +113,10 @@ def _summary(rows: Sequence[Row], metric: str) -> Summary:
 def mean_interval(values: Float[np.ndarray, "people"]) -> tuple[float, float]:
     """The 95% interval of the mean over people, by the percentile bootstrap from a fixed seed: (low, high).
 
-    nan for fewer than two people or where a value is infinite. With few people it is too narrow: it never leaves the
+    nan for fewer than FEWEST people or where a value is infinite. With few people it is too narrow: it never leaves the
     values that were seen. Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
     """
-    if len(values) < 2 or not np.isfinite(values).all():
+    if len(values) < FEWEST or not np.isfinite(values).all():
         return math.nan, math.nan
     found = bootstrap(
         (values,),

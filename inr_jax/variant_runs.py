@@ -57,9 +57,9 @@ def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto
     say("reading data", 0, 0)
     pairs = [(variant, work.config_of(variant)) for variant in work.variants]
     group = group_of(work, pairs[0][1])
-    unfit = {variant.name: failed(work, variant, reason) for variant, reason in _unfit(group, pairs)}
-    yield from unfit.values()
-    if pairs := [pair for pair in pairs if pair[0].name not in unfit]:
+    refused = {variant.name: failed(work, variant, reason) for variant, reason in unfit(group, pairs)}
+    yield from refused.values()
+    if pairs := [pair for pair in pairs if pair[0].name not in refused]:
         say("timing a step", 0, 0)
         configs, bytes_free = [config for _, config in pairs], chunks.limit(memory)
         cost = chunks.measure(group, configs, bytes_free, over)
@@ -67,7 +67,7 @@ def run(work: Work, tell: Any, *, memory: float | None = None, over: str = "auto
         yield from chunks.in_chunks(lambda chunk: _chunk(group, chunk, over, say), pairs, size)
 
 
-def _unfit(group: Group, pairs: Sequence[tuple[Variant, ConfigDict]]) -> Iterator[tuple[Variant, str]]:
+def unfit(group: Group, pairs: Sequence[tuple[Variant, ConfigDict]]) -> Iterator[tuple[Variant, str]]:
     """Variants that these scans do not do for, and why."""
     for variant, config in pairs:
         try:
@@ -118,9 +118,7 @@ def result(variant: Variant, config: ConfigDict, course: Course, v: int, rows: l
         "config": config.to_dict(),
         "status": "diverged" if reason else "finished",
         "reason": reason,
-        "curve": [
-            entry | {name: _number(entry[name], v) for name in SEEN} for entry in course.curve
-        ],
+        "curve": [entry | {name: _number(entry[name], v) for name in SEEN} for entry in course.curve],
         "skipped": {stage: float(shares[v]) for stage, shares in course.skipped.items()},
         "rows": [] if reason else rows,
     }

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,15 +95,19 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
     """Refuses to go on with a training under another config. Raises InputError naming the keys that differ."""
     if not (workdir / CONFIG).is_file():
         return
-    old, new = dict(flat(read_json(workdir / CONFIG))), dict(flat(plain(config)))
-    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and key not in FREE]
-    if differing:
-        shown = "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in differing[:4])
-        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+    if shown := differences(read_json(workdir / CONFIG), plain(config), apart=FREE):
         raise InputError(
-            f"{workdir}: its training began under another config ({shown}{more}); "
+            f"{workdir}: its training began under another config ({shown}); "
             "take another --workdir, or --allow-config-change to go on under the new one"
         )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], apart: Iterable[str] = ()) -> str:
+    """In which keys two configs differ, in words, those `apart` left out: "train.seed was 0, is 1"; or nothing."""
+    old, new = dict(flat(before)), dict(flat(now))
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and key not in apart]
+    shown = "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys[:4])
+    return shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
 def check_data(workdir: Path, facts: Mapping[str, Any]) -> None:

@@ -195,8 +195,8 @@ def test_a_sweep_that_is_whole_is_not_computed_again(undisturbed, axes, tmp_path
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        (("--sweep=activation,seed",), "another one (its axes, varied, variants differ)"),
-        ((MIXED, "--config.model.depth=3"), "another one (its base differ)"),
+        (("--sweep=activation,seed",), "another one (other axes, varied, variants)"),
+        ((MIXED, "--config.model.depth=3"), "another one (other base: model.depth was 2, is 3)"),
     ],
 )
 def test_a_folder_of_another_sweep_is_refused_and_left(more, what, undisturbed, axes, capsys):
@@ -249,7 +249,7 @@ def test_a_dry_run_prints_groups_memory_and_time_and_writes_nothing(axes, tmp_pa
     said = say(capsys, "ablate", *SMALL, axes, "--sweep=width", "--dry-run")
     assert said.code == 0, said.err
     assert "2 variants in 2 groups" in said.out
-    planned, groups = said.out.split("2 variants in 2 groups")
+    planned, groups = said.out.split("2 variants in 2 groups of one shape")
     group, other = (line.split()[0] for line in planned.splitlines() if "width=" in line)
     assert f"{group}  0000 (width=16)" in planned
     assert f"{other}  0001 (width=12)" in planned

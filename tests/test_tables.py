@@ -35,19 +35,20 @@ def test_an_interval_is_the_same_every_time_and_of_equal_values_a_point():
     assert tables.mean_interval(np.full(5, 3.0)) == (3.0, 3.0)
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.inf]])
-def test_of_fewer_than_two_people_or_infinite_values_there_is_no_interval(values):
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0, np.inf]])
+def test_of_fewer_than_four_people_or_infinite_values_there_is_no_interval(values):
     assert np.isnan(tables.mean_interval(np.array(values, float))).all()
 
 
 def test_two_eyes_of_a_person_do_not_narrow_the_interval():
-    one = tables.summarise(rows([30.0, 32.0, 36.0]))[0].scores["psnr"]
-    both = tables.summarise(rows([30.0, 32.0, 36.0]) * 2)[0].scores["psnr"]
+    one = tables.summarise(rows([30.0, 32.0, 36.0, 37.0]))[0].scores["psnr"]
+    both = tables.summarise(rows([30.0, 32.0, 36.0, 37.0]) * 2)[0].scores["psnr"]
     assert both == one
+    assert one.low < one.mean < one.high
 
 
 def test_the_printed_table_shows_four_metrics_and_the_csv_all_of_them(tmp_path):
-    found = rows([30.0, 32.0]) + rows([1.5, 2.5], "assd_um") + rows([0.01, 0.03], "gmsd")
+    found = rows([30.0, 32.0] * 2) + rows([1.5, 2.5], "assd_um") + rows([0.01, 0.03], "gmsd")
     table = tables.summarise(found)
     assert tables.shown_metrics(table) == ["psnr"]
     assert "ASSD" not in tables.print_table(table)
@@ -82,9 +83,9 @@ def test_the_best_is_the_largest_the_smallest_or_the_nearest_to_0_by_metric():
 
 
 def test_an_interval_is_written_behind_its_mean():
-    psnr = tables.summarise(rows([30.0, 32.0]))[0].scores["psnr"]
+    psnr = tables.summarise(rows([30.0, 32.0, 30.0, 32.0]))[0].scores["psnr"]
     assert tables.interval_text(psnr, "psnr") == "31.00 [30.00, 32.00]"
-    assert tables.interval_text(tables.summarise(rows([30.0]))[0].scores["psnr"], "psnr") == "30.00"
+    assert tables.interval_text(tables.summarise(rows([30.0, 32.0]))[0].scores["psnr"], "psnr") == "31.00"
 
 
 def test_scans_without_a_score_are_counted_and_in_no_mean():
