@@ -30,7 +30,10 @@ GRID, POINTS, INNER, SUBJECTS = [5, 32, 24], 64, 5, 2  # of --quick
 HELD_OUT = 7 * 32  # a tenth of the 3 x 24 measured A-scans, whole
 
 
-@pytest.fixture(scope="module", params=["adapt", "train_step", pytest.param("interp_oct", marks=pytest.mark.slow)])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("train_step", "interp_oct")]
+
+
+@pytest.fixture(scope="module", params=["adapt", *SLOW])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """A benchmark run once, into a file that has a line already: its name, what it printed, the file."""
     output = tmp_path_factory.mktemp(request.param) / "rows.jsonl"
@@ -182,3 +185,18 @@ def test_the_phantom_s_page_holds_the_table_that_its_benchmark_prints() -> None:
     assert len(written) > 20
     for name, values in printed.items():
         assert written[name] == pytest.approx(values, abs=0.0021), name  # rounding differs between machines
+
+
+@pytest.mark.slow
+def test_variants_together_have_the_losses_of_each_alone_and_all_three_ways_are_timed(tmp_path: Path) -> None:
+    output = tmp_path / "ablate.jsonl"
+    tiny = ("--steps=20", "--seeds=1", "--processes=1", f"--output={output}")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "ablate.py"), *tiny],
+        capture_output=True, text=True, cwd=ROOT, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = (json.loads(line) for line in output.read_text().splitlines())
+    assert row["variants"] == 16
+    assert row["largest_difference"] < 1e-3
+    assert min(row["one_by_one_s"], row["together_s"], row["processes_s"]) > 0

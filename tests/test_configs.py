@@ -137,7 +137,15 @@ def stand_in(config: ConfigDict) -> Population:
     return image_population(2) if config.data.name == "fundus" else layered_population(people=2, eyes=1)
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path != DEFAULT], ids=lambda path: path.stem)
+def sized() -> Iterator[Any]:
+    """Those that take longest to trace are left to the slow tests: demo is oct but for sizes."""
+    for path in CONFIGS:
+        slow = [pytest.mark.slow] if path.stem in ("demo", "fundus", "volumes") else []
+        if path != DEFAULT:
+            yield pytest.param(path, id=path.stem, marks=slow)
+
+
+@pytest.mark.parametrize("path", sized())
 def test_every_stage_of_a_config_fits_its_own_size(path: Path) -> None:
     """One outer step is traced at full width, depth, grid and points; what it changes keeps shapes and types.
 

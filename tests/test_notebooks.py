@@ -14,6 +14,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 def run(name: str, monkeypatch: pytest.MonkeyPatch, question: str) -> list[float]:
     """Runs a notebook and then one more cell; the numbers that cell prints."""
     monkeypatch.setenv("INR_JAX_TOY", "1")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is most of the time
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(f"print(*({question}))"))
     nbclient.NotebookClient(notebook, timeout=1500, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
