@@ -96,7 +96,7 @@ def table(running: list[Progress], summary: str, columns: int, rows: int) -> lis
 def _share(now: Progress) -> float:
     """Variants' worth of training behind those at work."""
     if now.doing == SCORING:
-        return now.variants
+        return float(now.variants)
     return now.variants * now.step / now.steps if now.steps else 0.0
 
 
