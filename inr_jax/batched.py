@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import coordinates, measurements, model, recipe
+from inr_jax import coordinates, entering, measurements, model, recipe
 from inr_jax.config_script import flat
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
@@ -81,7 +81,7 @@ class Group:
     def enter(self, s: int, states: State, hypers: Hyper, over: str) -> State:
         """The states that stage number s begins with."""
         before = self.stages[s - 1] if s else None
-        function = recipe.make_enter(self.config, self.stages[s], before, self.built, self.pools, self.grid)
+        function = entering.make_enter(self.config, self.stages[s], before, self.built, self.pools, self.grid)
 
         def one(state: State, hyper: Hyper, data: Measurements) -> State:
             return function(state, data, hyper)

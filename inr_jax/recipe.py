@@ -14,18 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import gauge, measurements, population, visits
+from inr_jax import measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Modulation, Params, Population
+from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Params, Population
 
-# step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
-TRIED = tuple(10.0 ** (0.5 * i) for i in range(-4, 9))
-TRIED_WEIGHTS = tuple(10.0 ** (0.5 * i) for i in range(-10, 1))
-STILL = 1e-12
-TRIED_ON = 8  # subjects: the sizes that suit two may overshoot for a third
 TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
 
@@ -109,10 +104,10 @@ def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper 
         for k, leaf in zip(keys, leaves, strict=True)
     ]
     params = model.init(key_field, hyper)
-    return _fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
+    return fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
 
 
-def _fresh_optimizer(state: State, config: ConfigDict) -> State:
+def fresh_optimizer(state: State, config: ConfigDict) -> State:
     # Every stage starts Adam anew; the tree's shape is the same whatever is learned, so that any checkpoint fits.
     optimizer = population.outer_optimizer(config.train.clip)
     return state._replace(optimizer=optimizer.init(population.as_parts(state.params, state.table)))
@@ -234,117 +229,3 @@ def next_due(config: ConfigDict, stage: Stage, step: int) -> int:
     options = config.train
     every = (options.steps_per_dispatch, options.save_every, options.log_every)
     return min(stage.end, *(next_multiple(step, n) for n in every))
-
-
-def make_enter(
-    config: ConfigDict, stage: Stage, before: Stage | None, model: Model, pools: measurements.Pools,
-    grid: tuple[int, ...],
-) -> Callable[[State, Measurements, Hyper], State]:  # fmt: skip
-    """`enter(state, data, hyper)`: the state a stage begins with.
-
-    A fresh optimiser; after the auto-decoder, its mean code as the start. Before the first stage with an inner loop the
-    codes are whitened and the first step sizes tried.
-    """
-    comes_from_decoder = before is not None and before.name == "autodecoder"
-    first_inner = stage.name != "autodecoder" and (before is None or comes_from_decoder)
-
-    @jax.jit
-    def enter(state: State, data: Measurements, hyper: Hyper) -> State:
-        if comes_from_decoder:
-            state = state._replace(params=state.params._replace(start=_mean_code(state.table, hyper)))
-        if first_inner and config.train.whiten:
-            state = whiten(config, stage, state, model, data, pools, grid, hyper)
-        if first_inner and config.train.calibrate:
-            rule = calibrate(config, stage, state, model, data, pools, grid, hyper)
-            state = state._replace(params=state.params._replace(rule=rule))
-        return _fresh_optimizer(state, config)
-
-    return enter
-
-
-def _mean_code(table: Modulation, hyper: Hyper) -> Modulation:
-    """Of those that were learned."""
-
-    def mean(rows: Float[Array, "N *m"]) -> Float[Array, "*m"]:
-        learned = (hyper.training_scans == 0) | (jnp.arange(len(rows)) < hyper.training_scans)
-        return rows.mean(0, where=learned.reshape(-1, *(1,) * (rows.ndim - 1)))
-
-    return jax.tree.map(mean, table)
-
-
-def _tried_on(data: Measurements, hyper: Hyper) -> Int[Array, "s"]:
-    """The subjects that trials are made on: the first ones, again from the first where fewer are learned from."""
-    subjects = data.scale.shape[0]
-    learned = jnp.where(hyper.training_scans == 0, subjects, hyper.training_scans).astype(jnp.int32)
-    return jnp.arange(min(TRIED_ON, subjects)) % learned
-
-
-def whiten(
-    config: ConfigDict, stage: Stage, state: State, model: Model,
-    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], hyper: Hyper,
-) -> State:  # fmt: skip
-    """The same fields in codes whose channels all move an answer alike: `gauge`, at the start, over some subjects."""
-    subjects = _tried_on(data, hyper)
-    params, options = state.params, config.train[stage.name]
-
-    def of_subject(i: Array, key: Key) -> Params:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=options.context, target=1)
-        coords = subject.draw_context(key).coords
-
-        def answer(codes: Modulation) -> Float[Array, "n"]:
-            bound = subject.bind(params.field, model.learner.start(codes), hyper)
-            return bound(coords)["intensity"].mean(-1)
-
-        return gauge.curvature(answer, params.start)
-
-    keys = jax.random.split(jax.random.key(hyper.seed + 6), len(subjects))
-    each = jax.lax.map(lambda one: of_subject(*one), (subjects, keys))
-    maps = gauge.whitening(jax.tree.map(lambda a: a.mean(0), each), config.train.whiten)
-    field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
-    return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
-
-
-def calibrate(
-    config: ConfigDict, stage: Stage, state: State, model: Model,
-    data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], hyper: Hyper,
-) -> Params:  # fmt: skip
-    """First step sizes by trial: for each array of codes in turn, what follows held still; then for the weights."""
-    loss = subject_loss(config, stage, model, data, pools, grid, hyper)
-    subjects = _tried_on(data, hyper)
-    keys = jax.random.split(jax.random.key(hyper.seed + 2), len(subjects))
-    leaves, structure = jax.tree.flatten(state.params.rule)
-    groups = _rule_groups(state.params.rule)
-
-    def rule(sizes: Float[Array, "groups"]) -> Params:
-        filled = [jnp.full_like(leaf, jnp.log(sizes[g])) for leaf, g in zip(leaves, groups, strict=True)]
-        return jax.tree.unflatten(structure, filled)
-
-    def mean_loss(sizes: Float[Array, "groups"]) -> Array:
-        params = state.params._replace(rule=rule(sizes))
-        parts = population.as_parts(params, state.table)
-        return jax.lax.map(lambda one: loss(parts, *one)[0], (subjects, keys)).mean()
-
-    def choose(sizes: Float[Array, "groups"], group: Array) -> tuple[Float[Array, "groups"], None]:
-        """The group's size with the least loss, put in its place."""
-        trials = jax.vmap(sizes.at[group].set)(tried[group])
-        found = jax.lax.map(mean_loss, trials)
-        return trials[jnp.argmin(jnp.where(jnp.isnan(found), jnp.inf, found))], None
-
-    tried = _tried_sizes(state.params.rule, max(groups) + 1)
-    sizes, _ = jax.lax.scan(choose, jnp.full(len(tried), STILL), jnp.arange(len(tried)))
-    return rule(sizes)
-
-
-def _tried_sizes(rule: Params, groups: int) -> Float[Array, "groups t"]:
-    """What is tried for every group: the last one is of the weights, where they move."""
-    weights = np.resize(TRIED_WEIGHTS, len(TRIED))  # some twice
-    rows = [weights if any(part in CHANGES for part in rule) and g == groups - 1 else TRIED for g in range(groups)]
-    return jnp.asarray(np.array(rows, np.float32))
-
-
-def _rule_groups(rule: Params) -> list[int]:
-    """For every leaf of a rule the group it is calibrated in: each array of codes alone, then all else together."""
-    parts = [place[0].key for place, _ in jax.tree_util.tree_leaves_with_path(rule)]
-    codes = sum(part not in CHANGES for part in parts)
-    order = iter(range(codes))
-    return [codes if part in CHANGES else next(order) for part in parts]

@@ -17,7 +17,19 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from inr_jax import checkpoint, coordinates, data, epochs, measurements, model, progress, recipe, visits, workdir
+from inr_jax import (
+    checkpoint,
+    coordinates,
+    data,
+    entering,
+    epochs,
+    measurements,
+    model,
+    progress,
+    recipe,
+    visits,
+    workdir,
+)
 from inr_jax.epochs import Course
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
@@ -163,7 +175,7 @@ def _learn(
             if int(state.step) >= stage.end:
                 continue
             if int(state.step) == stage.first:
-                enter = recipe.make_enter(config, stage, before, built, pools, validate.grid)
+                enter = entering.make_enter(config, stage, before, built, pools, validate.grid)
                 state = enter(state, device_data, stage.hyper)
             state = _run_stage(config, folder, stage, state, built, device_data, pools, validate, writer, stop)
 

@@ -61,6 +61,7 @@ def close(a, b):
 @pytest.mark.parametrize("v", [0, 2, 3])
 def test_a_variant_has_the_same_numbers_with_others_as_by_itself(at_once, in_turn, v):
     (alone,) = variant_runs.run(work_of([CHANGES[v]]), lambda _: None)
+    assert at_once[v]["status"] == in_turn[v]["status"] == alone["status"] == "finished"
     close(at_once[v], alone)
     close(in_turn[v], alone)
 

@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         (
             "prepare",
             "recipe",
+            "entering",
             "visits",
             "render",
             "train",

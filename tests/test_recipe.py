@@ -7,7 +7,7 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, measurements, model, recipe, visits
+from inr_jax import coordinates, data, entering, measurements, model, recipe, visits
 from inr_jax.errors import InputError
 
 
@@ -73,7 +73,7 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
     stage = recipe.stages(config)[1]
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    rule = recipe.calibrate(config, stage, state, built, device_data, pools, (5, 16, 16), stage.hyper)
+    rule = entering.calibrate(config, stage, state, built, device_data, pools, (5, 16, 16), stage.hyper)
     sizes = {name: {float(np.exp(v)) for v in np.ravel(leaf)} for name, leaf in rule["grid"].items()}
     weights = {float(np.exp(v)) for leaf in jax.tree.leaves(rule["weights"]) for v in np.ravel(leaf)}
     assert all(len(found) == 1 for found in (*sizes.values(), weights))
@@ -86,7 +86,7 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
         parts = {"field": state.params.field, "start": state.params.start, "rule": rule | {"weights": moved}}
         return (loss(parts, jnp.int32(0), keys[0])[0] + loss(parts, jnp.int32(1), keys[1])[0]) / 2
 
-    found = {rate: float(of(rate)) for rate in recipe.TRIED_WEIGHTS}
+    found = {rate: float(of(rate)) for rate in entering.TRIED_WEIGHTS}
     assert np.isclose(min(found, key=found.__getitem__), weights.pop(), rtol=1e-3)
 
 
@@ -121,7 +121,7 @@ def test_the_start_is_the_mean_code_of_the_scans_that_were_learned_from():
     before, after = recipe.stages(config)
     on_device = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    entered = recipe.make_enter(config, after, before, built, pools, (5, 16, 16))(state, on_device, after.hyper)
+    entered = entering.make_enter(config, after, before, built, pools, (5, 16, 16))(state, on_device, after.hyper)
     for start, rows in zip(*map(jax.tree.leaves, (entered.params.start, state.table)), strict=True):
         np.testing.assert_allclose(start, np.asarray(rows)[:2].mean(0), atol=1e-6)
 

@@ -20,7 +20,7 @@ from synthetic import layered_population, write_folds
 from tensorboardX.proto.event_pb2 import Event
 from toy import CONFIGS, ROOT, get_config, make_tiny, read_config
 
-from inr_jax import checkpoint, data, measurements, model, recipe, trained, workdir
+from inr_jax import checkpoint, data, entering, measurements, model, recipe, trained, workdir
 from inr_jax.errors import InputError
 from inr_jax.train import train
 
@@ -333,7 +333,7 @@ def test_stages_follow_each_other_and_learn_what_their_rates_name():
     assert float(stages[2].hyper.rate_table) == 0
 
 
-def entering(config):
+def before_and_after(config):
     """The states before and after the auto-decoder's end, and the model."""
     population = layered_population(people=3, shape=(5, 16, 16))
     built = model.build(config, model.Signal.of(population))
@@ -341,14 +341,14 @@ def entering(config):
     state = recipe.initial_state(config, built, subjects=5)
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
-    enter = recipe.make_enter(config, after, before, built, pools, (5, 16, 16))
+    enter = entering.make_enter(config, after, before, built, pools, (5, 16, 16))
     return state, enter(state, device_data, after.hyper), built
 
 
 def test_whitening_the_codes_changes_no_subject_s_field():
     config = get_config()
     config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "table_scale": 1.0})
-    state, entered, built = entering(config)
+    state, entered, built = before_and_after(config)
     at = jnp.float32(np.random.default_rng(0).uniform(-1, 1, (100, 3)))
     hyper = model.hyper_of(config)
     for i in range(5):
@@ -364,7 +364,7 @@ def test_whitening_the_codes_changes_no_subject_s_field():
 def test_after_the_auto_decoder_a_new_subject_starts_at_its_mean_code():
     config = get_config()
     config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0})
-    state, entered, _ = entering(config)
+    state, entered, _ = before_and_after(config)
     for mean, rows in zip(jax.tree.leaves(entered.params.start), jax.tree.leaves(state.table), strict=True):
         np.testing.assert_allclose(mean, np.asarray(rows).mean(0), atol=1e-7)
         assert np.asarray(mean).any()
