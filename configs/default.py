@@ -219,6 +219,8 @@ def get_config() -> ConfigDict:
                 residual=dict(  # what the field leaves of the measurement, put back (inr_jax/residual.py)
                     sigma=(0.7, 1.0),  # rows, A-scans of the Gaussian it is smoothed by
                     length=0.2,  # mm: how far it reaches into a gap; 0.0: the field alone
+                    path="straight",  # across a gap between B-scans: straight | registered (the field's own B-scans)
+                    path_sigma=(0.7, 2.0),  # as sigma, of what is carried along a registered path
                 ),
             ),
             fit=dict(

@@ -9,4 +9,6 @@ from configs import default
 
 
 def get_config():
-    return default.get_config()
+    config = default.get_config()
+    config.adapt.residual.update(path="registered", length=0.4)  # layers slope: what is left moves with them
+    return config

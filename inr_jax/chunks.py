@@ -24,8 +24,11 @@ from inr_jax.limits import of_memory
 
 SHARE = 0.7  # of the free memory that a group may take
 LONGEST = 600.0  # seconds that a chunk is to take: nothing of it is finished before all of it is
-TIMED_AT_ONCE = 4  # variants: enough to tell what a batch gains
+TIMED_AT_ONCE = 16  # variants: of fewer a batch still fits a CPU's caches, and looks faster than it is,
+AT_ONCE_SECONDS = 4.0  # unless one step of so many takes longer than this
 REPEATS = 3
+TIMED_SECONDS = 0.3  # that a call which is timed is to take: a single short step is told by its dispatch
+TIMED_STEPS = 20  # at most
 log = logging.getLogger(__name__)
 
 
@@ -87,34 +90,39 @@ def measure(group: Group, configs: Sequence[ConfigDict], limit: int, over: str =
     sizes = [_bytes(program) for program, _ in steps]
     if max(sizes) > limit:
         return Cost(max(sizes), compile=group.compile_seconds - before)
-    seconds = [_least_time(program, batch, group) for program, batch in steps]
-    stages = [(stage.end - stage.first) * t for stage, t in zip(group.stages, seconds, strict=True)]
-    longest = int(np.argmax(stages))
-    more, step_vmap = 0, math.nan
+    counts = [stage.end - stage.first for stage in group.stages]
+    seconds = [count * _step_times([step], group)[0] for step, count in zip(steps, counts, strict=True)]
+    longest = int(np.argmax(seconds))
+    step_map, more, step_vmap = seconds[longest] / counts[longest], 0, math.nan
     if len(configs) > 1 and over != "map":
-        more, step_vmap = _at_once(group, configs[:TIMED_AT_ONCE], longest, sizes[longest], limit)
+        n = int(np.clip(AT_ONCE_SECONDS / step_map, 2, TIMED_AT_ONCE))
+        more, ways = _ways(group, configs[:n], longest, sizes[longest], limit)
+        step_map, step_vmap = _step_times(ways, group) if ways else (step_map, math.inf)
     return Cost(
         bytes_one=max(sizes),
         bytes_more=more * max(sizes) // sizes[longest],
         bytes_state=2 * max(sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) for _, batch in steps),
-        step_map=seconds[longest],
+        step_map=step_map,
         step_vmap=step_vmap,
-        training=sum(stages),
+        training=sum(seconds),
         compile=group.compile_seconds - before,
     )
 
 
-def _at_once(group: Group, configs: Sequence[ConfigDict], s: int, size: int, limit: int) -> tuple[int, float]:
-    """Bytes that each variant adds to the `size` of one, and seconds of its share of a step of stage s (vmap).
+def _ways(
+    group: Group, configs: Sequence[ConfigDict], s: int, size: int, limit: int
+) -> tuple[int, list[tuple[Any, tuple]]]:
+    """Bytes that each variant adds to the `size` of one (vmap), and a step of stage s by map and by vmap.
 
-    Of as many of these as fit, 2 or all of them; infinitely many seconds where two do not.
+    Of as many variants as fit at once, these or 2; none where two do not. Both ways take the same number: XLA makes
+    another program of a single one.
     """
     for n in dict.fromkeys((len(configs), 2)):
-        program, batch = _step(group, configs[:n], s, "vmap")
-        more = max(0, _bytes(program) - size) // (n - 1)
-        if _bytes(program) <= limit:
-            return more, _least_time(program, batch, group) / n
-    return more, math.inf
+        at_once = _step(group, configs[:n], s, "vmap")
+        more = max(0, _bytes(at_once[0]) - size) // (n - 1)
+        if _bytes(at_once[0]) <= limit:
+            return more, [_step(group, configs[:n], s, "map"), at_once]
+    return more, []
 
 
 def _step(group: Group, configs: Sequence[ConfigDict], s: int, over: str) -> tuple[Any, tuple]:
@@ -125,14 +133,20 @@ def _step(group: Group, configs: Sequence[ConfigDict], s: int, over: str) -> tup
     return group.run(s, states, hypers, over), (states, hypers)
 
 
-def _least_time(program: Any, batch: tuple, group: Group) -> float:
-    """Seconds of one step; the first call is not counted."""
-    found = []
-    for _ in range(REPEATS + 1):
+def _step_times(steps: Sequence[tuple[Any, tuple]], group: Group) -> list[float]:
+    """Seconds of a variant's step in each, the least of calls that take turns: others may use the machine meanwhile."""
+
+    def call(step: tuple[Any, tuple], count: int) -> float:
+        program, batch = step
         began = time.perf_counter()
-        jax.block_until_ready(program(batch, group.data, jnp.int32(1)))
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+        jax.block_until_ready(program(batch, group.data, jnp.int32(count)))
+        return (time.perf_counter() - began) / count / len(jax.tree.leaves(batch)[0])
+
+    for step in steps:
+        call(step, 1)  # a first call fetches what later ones have
+    longest = max(call(step, 1) * len(jax.tree.leaves(step[1])[0]) for step in steps)
+    count = int(np.clip(TIMED_SECONDS / longest, 1, TIMED_STEPS))
+    return np.min([[call(step, count) for step in steps] for _ in range(REPEATS)], axis=0).tolist()
 
 
 def _bytes(program: Any) -> int:

@@ -123,11 +123,12 @@ def carry(slices: Slices, measured: Bool[np.ndarray, "D"], paths: Paths) -> np.n
     """All B-scans [D, H, W, C]: measured ones as they are, those between along their paths, others the nearest."""
     out = spread(slices, (measured,), "nearest")
     for place, (before, share, in_a, in_b) in paths.items():
-        out[place] = (1 - share) * _warped(slices[before], in_a) + share * _warped(slices[before + 1], in_b)
+        out[place] = (1 - share) * warped(slices[before], in_a) + share * warped(slices[before + 1], in_b)
     return out
 
 
-def _warped(image: Float[np.ndarray, "H W C"], at: Float[np.ndarray, "2 H W"]) -> np.ndarray:
+def warped(image: Float[np.ndarray, "H W C"], at: Float[np.ndarray, "2 H W"]) -> np.ndarray:
+    """The image read at places in rows and columns, [H, W, C]."""
     channels = np.moveaxis(image, -1, 0)
     return np.stack([map_coordinates(c, at, order=CUBIC, mode="nearest") for c in channels], axis=-1)
 

@@ -5,13 +5,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from inr_jax import residual
+from inr_jax.errors import InputError
 
 DRAW = np.random.default_rng(0)
 PLACES = np.array([0.0, 0.4, 1.1, 1.5])
 
 
-def options(length, sigma=(0.0, 0.0)):
-    return {"length": float(length), "sigma": sigma}
+def options(length, sigma=(0.0, 0.0), path="straight"):
+    return {"length": float(length), "sigma": sigma, "path": path, "path_sigma": sigma}
 
 
 def volume(*shape):
@@ -92,3 +93,62 @@ def test_a_place_between_two_voxels_is_answered_as_on_a_finer_grid():
     halfway = residual.at(found, (np.array([0.1]), *found.places[1:]))[0]
     share = 1 / (2 * np.cosh(0.1 / 0.3))
     np.testing.assert_allclose(halfway, share * (intensity - field)[:2].sum(0), atol=1e-6)
+
+
+def sloping(slope, pattern, count=5):
+    """B-scans [count, 48, 40, 1] of a bright band that is `slope` rows lower in each than in the one before it."""
+    rows = np.arange(48.0)[:, None] - np.zeros(40)
+    return np.stack([pattern(rows - 14 - slope * d) for d in range(count)])[..., None].astype(np.float32)
+
+
+def band(rows):
+    return np.exp(-((rows / 4) ** 2))
+
+
+def left_behind(rows):
+    """What the field does not know of the band: a line within it, darker to its left."""
+    return 0.3 * np.exp(-(((rows - 2) / 1.5) ** 2)) * np.linspace(0.2, 1, 40)
+
+
+def between(path, slope, **changes):
+    field, left = sloping(slope, band), sloping(slope, left_behind)
+    measured = np.zeros(field.shape[:3], bool)
+    measured[::2] = True
+    options_ = options(1e4, path=path) | changes
+    out = residual.corrected(0.5 * field, 0.5 * field + left, np.ones_like(measured), measured, np.ones(3), **options_)
+    return out - np.clip(0.5 * field, 0, 1), left
+
+
+def test_along_the_field_s_registered_bscans_a_residual_moves_as_the_layers_do():
+    errors = {}
+    for path in residual.PATHS:
+        found, left = between(path, slope=3.0)
+        errors[path] = np.abs(found - left)[1::2, 6:42].max()
+    assert errors["straight"] > 0.1
+    assert errors["registered"] < 0.02
+
+
+def test_where_layers_lie_level_both_paths_are_one():
+    registered, left = between("registered", slope=0.0)
+    np.testing.assert_allclose(registered, between("straight", slope=0.0)[0], atol=1e-5)
+    np.testing.assert_allclose(registered, left, atol=1e-5)
+
+
+def test_measured_bscans_are_smoothed_by_their_own_sigma_and_carried_ones_by_the_paths():
+    wide = {"path_sigma": (0.0, 3.0)}
+    narrow, broad = between("registered", slope=0.0)[0], between("registered", slope=0.0, **wide)[0]
+    np.testing.assert_array_equal(narrow[::2], broad[::2])
+    smooth = gaussian_filter(sloping(0.0, left_behind)[1, ..., 0].astype(np.float64), (0, 3))
+    np.testing.assert_allclose(broad[1, ..., 0], smooth, atol=1e-5)
+
+
+def test_a_registered_path_needs_whole_bscans():
+    measured = np.zeros((9, 9), bool)
+    measured[::2, ::2] = True
+    image = volume(9, 9)
+    with pytest.raises(InputError, match=r"adapt\.residual\.path: expected straight"):
+        residual.corrected(
+            image, image, np.ones_like(measured), measured, np.ones(2), **options(1.0, path="registered")
+        )
+    with pytest.raises(InputError, match=r"path: expected one of straight, registered; found 'curved'"):
+        residual.corrected(image, image, np.ones_like(measured), measured, np.ones(2), **options(1.0, path="curved"))
