@@ -148,6 +148,12 @@ def sweep_learning_rate():
         yield {"train.joint.rates.field": rate}
 
 
+def sweep_guard():
+    """How much longer than those before it may a gradient be, before its step is left out?"""
+    for ratio in (3.0, 10.0, 100.0, math.inf):
+        yield {"hyper.skip_ratio": ratio}
+
+
 def sweep_autodecoder_rate():
     """How fast may the field be learned beside its subjects' codes?"""
     for rate in (1e-4, 2e-4, 5e-4, 1e-3):

@@ -127,6 +127,8 @@ def hyper() -> ConfigDict:
             side_swapped=0.0,  # 1.0: the SLO of the next person, as a control
             training_scans=0.0,  # the first so many are learned from; 0.0: all
             labelled_bscans=0.0,  # of each training scan so many, evenly spread, have labels (images: rows); 0.0: all
+            # an outer step whose whole gradient is so many times as long as those before it, or not finite, is left out
+            skip_ratio=10.0,
             step_size=10.0,  # overwritten where train.calibrate is on
             step_size_weights=1e-3,
         )
@@ -147,7 +149,6 @@ def train() -> ConfigDict:
                 patch=(64, 64),  # rows, A-scans
                 targets="all",  # all | measured: the B-scans that are learned from
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
-                skip_above=1e6,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
                 rates=dict(field=5e-4, table=1e-2),
             ),
@@ -157,7 +158,6 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,  # measurements per subject and inner step
                 over="vmap",
-                skip_above=5.0,
                 warmup=10,
                 rates=dict(rule=0.02, start=1e-3),
             ),
@@ -167,12 +167,12 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,
                 over="vmap",
-                skip_above=5.0,
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
                 rates=dict(field=3e-5, start=1e-3, rule=0.01),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
+            skipped_in_row=100,  # steps left out one after the other at which training stops; 0: never
             clip=1.0,  # of each part's gradient norm; 0.0: none
             table_scale=0.01,  # standard deviation of the table's first codes
             schedule="cosine",  # cosine | exponential

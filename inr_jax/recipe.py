@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import measurements, population, visits
+from inr_jax import guard, measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -104,13 +104,16 @@ def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper 
         for k, leaf in zip(keys, leaves, strict=True)
     ]
     params = model.init(key_field, hyper)
-    return fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
+    state = State(jnp.int32(0), params, jax.tree.unflatten(structure, table), (), guard.begin())
+    return fresh_optimizer(state, config)
 
 
 def fresh_optimizer(state: State, config: ConfigDict) -> State:
-    # Every stage starts Adam anew; the tree's shape is the same whatever is learned, so that any checkpoint fits.
+    # Every stage starts Adam and its guard anew; the tree's shape is the same whatever is learned, so that any
+    # checkpoint fits.
     optimizer = population.outer_optimizer(config.train.clip)
-    return state._replace(optimizer=optimizer.init(population.as_parts(state.params, state.table)))
+    parts = population.as_parts(state.params, state.table)
+    return state._replace(optimizer=optimizer.init(parts), guard=guard.begin())
 
 
 def subject_of(
@@ -201,10 +204,7 @@ def make_run(
         else:
             decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage, model, data, pools, grid, hyper)
-        return population.batch_step(
-            loss, state, visit, optimizer, stage.learns, hyper, decay, key,
-            over=options.over, skip_above=options.skip_above,
-        )  # fmt: skip
+        return population.batch_step(loss, state, visit, optimizer, stage.learns, hyper, decay, key, over=options.over)
 
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:

@@ -47,6 +47,7 @@ class Hyper(NamedTuple):
     side_swapped: Float[Array, ""] | float = 0.0  # 1: side values of the next person, as a control
     training_scans: Float[Array, ""] | float = 0.0  # the first so many are learned from; 0: all
     labelled_bscans: Float[Array, ""] | float = 0.0  # of each training scan, so many have labels; 0: all
+    skip_ratio: Float[Array, ""] | float = float("inf")  # of a gradient to those before; more moves nothing
 
 
 class Side(NamedTuple):

@@ -292,6 +292,16 @@ def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_hold
     train(get_config(), folder)
 
 
+def test_a_training_that_moves_no_more_is_stopped_with_advice_in_one_line(tmp_path):
+    config = get_config()
+    config.train.autodecoder.rates.field = 1e30
+    config.train.skipped_in_row = 3
+    said = r"^train\.autodecoder\.rates\.field: .* found 1e\+30: 3 steps.*lower it"
+    with pytest.raises(InputError, match=said) as caught:
+        train(config, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
     config = get_config()
     workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))
