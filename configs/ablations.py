@@ -136,6 +136,32 @@ def sweep_slo():
     yield "shuffled", {"hyper.side": 1.0, "hyper.side_swapped": 1.0}
 
 
+def sweep_likelihood():
+    """Does a likelihood that learns how noisy each place is see more anatomy than a mean square does?
+
+    In nats the weight of labels counts less: 1 is about what 0.02 is beside a mean square.
+    """
+    for word, loss, head, weight in (
+        ("mean square", "mse", "affine", 0.02),
+        ("mean square, sigmoid", "mse", "sigmoid", 0.02),
+        ("heteroscedastic", "heteroscedastic", "affine", 1.0),
+        ("gamma", "gamma", "sigmoid", 1.0),
+    ):
+        yield word, {"loss.intensity": loss, "model.intensity": head, "hyper.segmentation": weight}
+
+
+def sweep_balance():
+    """Does a loss that weighs its terms by their own size need no weights?
+
+    The penalty's weight is moved with the size of what it stands beside.
+    """
+    yield "weights", {"loss.balance": "fixed", "hyper.segmentation": 0.02, "hyper.penalty": 1e-4}
+    for weight in (0.3, 1.0):
+        yield f"own size, labels {weight:g}", {
+            "loss.balance": "own size", "hyper.segmentation": weight, "hyper.penalty": 0.02,
+        }  # fmt: skip
+
+
 def sweep_loss_weights():
     """What weight of the segmentation loss gives layers without taking from intensities?"""
     for weight in (0.0, 0.005, 0.02, 0.08):

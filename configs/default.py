@@ -107,8 +107,11 @@ def loss() -> ConfigDict:
     """What a field is scored by (inr_jax/losses.py); the weights are in `hyper`."""
     return ConfigDict(
         dict(
-            intensity="mse",  # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            # heteroscedastic (Gaussian) | gamma (with model.intensity sigmoid): -log likelihood, its spread a head
+            intensity="mse",
             segmentation="cross_entropy",  # cross_entropy | binary_cross_entropy
+            balance="fixed",  # of both in the outer loss: fixed | own size (each divided by its own; weights on top)
         )
     )
 

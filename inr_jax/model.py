@@ -92,11 +92,13 @@ class Network(NamedTuple):
     change_gauge: Callable[[Params, Params], Params]
 
 
-def _network(options: ConfigDict, signal: Signal) -> Network:
-    """The network that `model.network` names."""
-    heads = {"intensity": signal.channels} | (
-        {"segmentation": signal.classes} if signal.classes and options.segmentation else {}
-    )
+def _network(options: ConfigDict, signal: Signal, *, has_spread: bool) -> Network:
+    """The network that `model.network` names. has_spread: with a head of this name, which a likelihood wants."""
+    heads = {"intensity": signal.channels}
+    if signal.classes and options.segmentation:
+        heads["segmentation"] = signal.classes
+    if has_spread:
+        heads["spread"] = signal.channels
     shared = dict(
         width=options.width,
         depth=options.depth,
@@ -139,8 +141,19 @@ def build(config: ConfigDict, signal: Signal) -> Model:
             "model.extent.of": (options.extent.of, ("population", "volume")),
             "loss.intensity": (config.loss.intensity, losses.INTENSITY),
             "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
+            "loss.balance": (config.loss.balance, losses.BALANCE),
         }
     )
+    if config.loss.intensity in losses.LIKELIHOODS and config.loss.balance != "fixed":
+        raise InputError(
+            f"loss.balance: expected fixed with loss.intensity {config.loss.intensity}, which may be below 0; "
+            f"found {config.loss.balance!r}"
+        )
+    if config.loss.intensity in losses.NEED_POSITIVE and options.intensity != "sigmoid":
+        raise InputError(
+            f"model.intensity: expected sigmoid with loss.intensity {config.loss.intensity}, whose means are above 0; "
+            f"found {options.intensity!r}"
+        )
     if unknown := set(parts) - set(PARTS):
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
@@ -150,7 +163,7 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
-    network = _network(options, signal)
+    network = _network(options, signal, has_spread=config.loss.intensity in losses.LIKELIHOODS)
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
 
     def start(learned: Params) -> Modulation:
@@ -167,6 +180,6 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         make_bind(network.apply, side_range=options.side, block=options.block),
         start,
         adaptation.GRADIENT_RULE,
-        *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
+        *reconstruction.make_losses(**config.loss.to_dict()),
     )
     return Model(init, learner, codes, network.change_gauge)

@@ -37,6 +37,13 @@ def tiny(**changes):
         (PHOTOGRAPH, {}, r"model.modulation.axes: expected some of \(0, 1\); found \(0, 2\)"),
         (OCT, {"model.modulation.grid.levels": ((2, 2, 2, 4),)}, r"grid.levels: .* 2 axes .* found \(2, 2, 2, 4\)"),
         (OCT, {"model.activation": "sin"}, "model.activation: .* found 'sin'"),
+        (OCT, {"loss.intensity": "gamma"}, "model.intensity: expected sigmoid with .* gamma.* found 'affine'"),
+        (
+            OCT,
+            {"loss.intensity": "heteroscedastic", "loss.balance": "own size"},
+            "loss.balance: expected fixed with .* heteroscedastic.* found 'own size'",
+        ),
+        (OCT, {"loss.balance": "even"}, "loss.balance: expected one of .* found 'even'"),
         (OCT, {"rule.per": "layer"}, "rule.per: expected one of leaf, channel, element; found 'layer'"),
     ],
 )
@@ -44,6 +51,18 @@ def test_a_config_that_makes_no_model_is_refused_naming_the_key(signal, changes,
     with pytest.raises(InputError, match=said) as caught:
         model.build(tiny(**changes), signal).init(jax.random.key(0), hyper())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("intensity", "head", "has_spread"),
+    [("mse", "affine", False), ("heteroscedastic", "affine", True), ("gamma", "sigmoid", True)],
+)
+def test_a_likelihood_alone_has_the_head_spread_with_a_channel_for_each_intensity(intensity, head, has_spread):
+    changes = {"model.intensity": head, "loss.intensity": intensity, "model.modulation.axes": (0, 1)}
+    field = jax.eval_shape(model.build(tiny(**changes), PHOTOGRAPH).init, jax.random.key(0), hyper()).field
+    assert ("spread_weight" in field) == has_spread
+    if has_spread:
+        assert field["spread_weight"].shape == field["intensity_weight"].shape
 
 
 @pytest.mark.parametrize("per", ["leaf", "element"])
