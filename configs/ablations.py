@@ -84,6 +84,15 @@ def sweep_moves():
     yield "codes and weights", {"model.modulation.parts": ("grid", "weights")}
 
 
+def sweep_nuisance():
+    """Is motion better estimated with the codes than taken out beforehand? The phantom's alone, and the field alone."""
+    for word, align in (("aligned", True), ("as measured", False)):
+        for more, parts in (("", ("grid", "weights")), (", nuisance", ("grid", "nuisance", "weights"))):
+            yield f"{word}{more}", {
+                "data.phantom_oct.align": align, "model.modulation.parts": parts, "adapt.residual.length": 0.0,
+            }  # fmt: skip
+
+
 def sweep_start():
     """Does a start that is learned through the inner loop adapt better than the mean code of the auto-decoder?"""
     for word, rate in (("learned", 1e-3), ("mean code", 0.0)):
@@ -190,6 +199,13 @@ def sweep_labelled_bscans():
     """How many B-scans of a scan have to be labelled by hand?"""
     for word, count in (("1", 1.0), ("2", 2.0), ("4", 4.0), ("8", 8.0), ("all", 0.0)):
         yield word, {"hyper.labelled_bscans": count}
+
+
+def sweep_context_labels():
+    """What are labels of a few B-scans of the new scan itself worth, where learned steps were trained to use them?"""
+    yield "none", {"adapt.labels": False, "hyper.context_labels": 0.0}
+    for word, count in (("1", 1.0), ("2", 2.0), ("4", 4.0)):
+        yield word, {"adapt.labels": True, "hyper.context_labels": count}
 
 
 def sweep_training_scans():

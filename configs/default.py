@@ -89,7 +89,8 @@ def model() -> ConfigDict:
             block=0,  # points that are asked at once; 0: all
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
-                # any of vector, grid, lowrank: codes; weights, encoding (its tables): changes of what is shared.
+                # any of vector, grid, lowrank: codes; nuisance: how B-scans moved (operators/moved_bscan.py);
+                # weights, encoding (its tables): changes of what is shared.
                 # weights alone: one network for each scan
                 parts=("grid", "weights"),
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
@@ -98,6 +99,7 @@ def model() -> ConfigDict:
                 vector_enters="shift",  # shift (of every layer) | input (further inputs of the first layer)
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
+                nuisance=dict(bscans=64),  # at most so many in a scan
             ),
         )
     )
@@ -130,6 +132,8 @@ def hyper() -> ConfigDict:
             side_swapped=0.0,  # 1.0: the SLO of the next person, as a control
             training_scans=0.0,  # the first so many are learned from; 0.0: all
             labelled_bscans=0.0,  # of each training scan so many, evenly spread, have labels (images: rows); 0.0: all
+            context_segmentation=0.02,  # of labels in learned steps, where adapt.labels
+            context_labels=0.0,  # there, so many measured B-scans of every scan have labels; 0.0: all that have any
             # an outer step whose whole gradient is so many times as long as those before it, or not finite, is left out
             skip_ratio=10.0,
             step_size=10.0,  # overwritten where train.calibrate is on
@@ -208,11 +212,11 @@ def get_config() -> ConfigDict:
                 steps=5,
                 points=32_768,  # new measurements at every step
                 together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
+                labels=False,  # the scan's own labels are learned from, too, where it has them
                 epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:
                 draw="bscans",  # bscans (each measured one whole once an epoch) | patches | points
                 draws=0,  # of an epoch of patches or points; 0: as many as take what was measured once
                 patch=(64, 64),  # rows, A-scans
-                labels=False,  # the scan's own labels are learned from, too, where it has them
                 rate=1e-3,  # of this Adam
                 epoch_decay=0.99,  # share of it that is left after an epoch
                 start_scale=1e-4,  # standard deviation of the codes it begins with

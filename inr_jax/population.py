@@ -27,9 +27,10 @@ class Learner(NamedTuple):
 class Subject(NamedTuple):
     """One subject as the loops see it: its bind, and how its measurements and its answers are drawn."""
 
-    bind: Bind  # (field, modulation, hyper) -> Field
+    bind: Bind  # (field, modulation, hyper) -> Field, as the context shows it
     draw_context: Draw
     draw_target: Draw
+    bind_target: Bind  # as the target shows it
 
 
 class State(NamedTuple):
@@ -98,7 +99,7 @@ def meta_loss(
         start=learner.start, rule=learner.rule, steps=steps, key=inner, **options,
     )  # fmt: skip
     value, metrics = learner.outer_loss(
-        subject.bind(params.field, modulation, hyper), subject.draw_target(outer), hyper
+        subject.bind_target(params.field, modulation, hyper), subject.draw_target(outer), hyper
     )
     return value, metrics | {"inner_first": losses[0], "inner_last": losses[-1]}
 

@@ -11,15 +11,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import guard, measurements, population, visits
+from inr_jax import guard, measurements, modulations, population, subjects, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Params, Population
+from inr_jax.types import CHANGES, NUISANCE, Hyper, Key, MetaParams, Modulation, Params, Population
 
 TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
@@ -70,6 +70,11 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         )
     if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
+    if NUISANCE in parts and result[0].name != "autodecoder":
+        raise InputError(
+            f"train.stages: expected autodecoder first with {NUISANCE} in model.modulation.parts: no other stage "
+            f"learns how the B-scans moved that are not adapted to; found {result[0].name}"
+        )
     return tuple(result)
 
 
@@ -104,7 +109,8 @@ def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper 
         for k, leaf in zip(keys, leaves, strict=True)
     ]
     params = model.init(key_field, hyper)
-    state = State(jnp.int32(0), params, jax.tree.unflatten(structure, table), (), guard.begin())
+    still = modulations.at_rest(jax.tree.unflatten(structure, table))
+    state = State(jnp.int32(0), params, still, (), guard.begin())
     return fresh_optimizer(state, config)
 
 
@@ -120,25 +126,33 @@ def subject_of(
     data: Measurements,
     pools: measurements.Pools,
     grid: tuple[int, ...],
-    bind: Callable,
+    model: Model,
     i: Array,
     hyper: Hyper,
     *,
     context: int,
     target: int,
+    context_has_labels: bool,
+    learned: Modulation,
 ) -> Subject:
-    """Subject i's context (measured voxels, no labels) and target (all voxels, labels) draws, and its bind."""
-    side = measurements.side_of(data, i, hyper.side_swapped)
+    """Subject i's context (measured voxels) and target (all voxels, labels) draws, and its binds.
 
-    def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
-        return lambda key: measurements.draw(
-            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled, bscans=hyper.labelled_bscans
-        )
+    learned: the table's modulation of it. Where B-scans move, only the auto-decoder knows how those did that an
+    adaptation does not see; it is their motion in which targets are scored, the field being asked where the eye is.
+    """
+    bind = subjects.make_bind(model.learner.bind, data, i, pools.context, grid, hyper)
+    seen = context_has_labels and measurements.context_labels(
+        data, i, pools.context, grid, hyper.context_labels, hyper.labelled_bscans
+    )
+
+    def draw(pool: Int[np.ndarray, "p"], count: int, labelled: Bool[Array, "d"] | bool) -> population.Draw:
+        return lambda key: measurements.draw(data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled)
 
     return Subject(
-        bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
-        draw_context=draw(pools.context, context, False),
-        draw_target=draw(pools.target, target, True),
+        bind=bind,
+        draw_context=draw(pools.context, context, seen),
+        draw_target=draw(pools.target, target, measurements.labelled_bscans(grid, hyper.labelled_bscans)),
+        bind_target=subjects.with_motion(bind, learned),
     )
 
 
@@ -158,13 +172,17 @@ def subject_loss(
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
             i, draw = visits.decoder_target(config, data, pools, grid, visit, hyper)
-            subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=0, target=0)
-            subject = subject._replace(draw_target=draw)
-            modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
-            return population.decoder_loss(model.learner, params, modulation, subject, hyper, key=key)
+            own = jax.tree.map(lambda rows: rows[i], parts["table"])
+            subject = subject_of(
+                data, pools, grid, model, i, hyper, context=0, target=0, context_has_labels=False, learned=own
+            )
+            return population.decoder_loss(
+                model.learner, params, own, subject._replace(draw_target=draw), hyper, key=key
+            )
         subject = subject_of(
-            data, pools, grid, model.learner.bind, visit, hyper, context=options.context, target=options.points
-        )
+            data, pools, grid, model, visit, hyper, context=options.context, target=options.points,
+            context_has_labels=config.adapt.labels, learned=jax.tree.map(lambda rows: rows[visit], parts["table"]),
+        )  # fmt: skip
         return population.meta_loss(
             model.learner, params, subject, hyper, steps=config.adapt.steps, key=key,
             first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         (
             "prepare",
             "recipe",
+            "subjects",
             "entering",
             "visits",
             "render",

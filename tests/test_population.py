@@ -40,7 +40,7 @@ def sinusoid(i):
         y = (1 + 0.1 * i) * jnp.sin(3 * x + 0.5 * i)
         return Batch(x, y, jnp.full(32, -1), jnp.ones(32))
 
-    return Subject(bind, draw, draw)
+    return Subject(bind, draw, draw, bind)
 
 
 def meta(parts, i, key):

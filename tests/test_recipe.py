@@ -84,6 +84,7 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
     def of(size):
         moved = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.log(size)), rule["weights"])
         parts = {"field": state.params.field, "start": state.params.start, "rule": rule | {"weights": moved}}
+        parts |= {"table": state.table}
         return (loss(parts, jnp.int32(0), keys[0])[0] + loss(parts, jnp.int32(1), keys[1])[0]) / 2
 
     found = {rate: float(of(rate)) for rate in entering.TRIED_WEIGHTS}

@@ -1,6 +1,7 @@
 """Intensities and labels at points: OCT with its layers, photographs with their vessels, volumes.
 
 inner = w_intensity L_intensity                             a new scan's labels are unknown
+        + w_context L_labels                                or a few of its B-scans have some
 outer = w_intensity L_intensity + w_segmentation L_labels   labels wherever the population has them
         or, balanced, of their logarithms                   (losses.by_own_size)
 """
@@ -47,11 +48,16 @@ def loss(
 
 
 def make_losses(
-    *, intensity: str, segmentation: str, balance: str = "fixed"
+    *, intensity: str, segmentation: str, balance: str = "fixed", context_has_labels: bool = False
 ) -> tuple[Callable[..., Terms], Callable[..., Terms]]:
-    """(inner, outer) of (field, batch, hyper). A context has no labels: the inner loss asks for no segmentation."""
+    """(inner, outer) of (field, batch, hyper). The inner loss asks for a segmentation only of a context with labels."""
     of = partial(loss, intensity=intensity)
-    return partial(of, segmentation=None), partial(of, segmentation=segmentation, balance=balance)
+
+    def inner(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) -> Terms:
+        weighted = hyper._replace(segmentation=hyper.context_segmentation)
+        return of(field, batch, weighted, segmentation=segmentation if context_has_labels else None)
+
+    return inner, partial(of, segmentation=segmentation, balance=balance)
 
 
 inner_loss, outer_loss = make_losses(intensity="mse", segmentation="cross_entropy")
