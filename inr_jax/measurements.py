@@ -92,7 +92,7 @@ def context_labels(
     subject: Int[Array, ""],
     pool: Int[np.ndarray, "p"],
     grid: tuple[int, ...],
-    count: Float[Array, ""],
+    count: Float[Array, ""] | float,
     among: Float[Array, ""] | float = 0.0,
 ) -> Bool[Array, "{grid[0]}"]:
     """The B-scans whose labels an adaptation may see: `count` of the measured ones that have any, evenly spread.
@@ -100,8 +100,8 @@ def context_labels(
     pool: what was measured. count: 0: all of them. among: of so many `labelled_bscans`.
     """
     has_labels = (data.labels[subject].reshape(grid[0], -1) >= 0).any(-1)
-    known = measured_rows(pool, grid) & has_labels & labelled_bscans(grid, among)
-    return known & evenly(jnp.cumsum(known) - 1, known.sum(), count)
+    known = labelled_bscans(grid, among) & has_labels & measured_rows(pool, grid)
+    return known & evenly(jnp.cumsum(known) - 1, known.sum(), jnp.asarray(count))
 
 
 def gather(

@@ -62,20 +62,33 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
     visits.check_stop(config, [stage.name for stage in result])
-    parts = tuple(config.model.modulation.parts)
-    if not result and parts != ("weights",):
+    _check_guard(config)
+    _check_parts(tuple(config.model.modulation.parts), [stage.name for stage in result])
+    return tuple(result)
+
+
+def _check_guard(config: ConfigDict) -> None:
+    """Raises InputError for a guard that would leave out every step, or none in a way that cannot be."""
+    if not config.hyper.skip_ratio > 1:
+        raise InputError(f"hyper.skip_ratio: expected more than 1; found {config.hyper.skip_ratio:g}")
+    if config.train.skipped_in_row < 0:
+        raise InputError(f"train.skipped_in_row: expected 0 or more; found {config.train.skipped_in_row}")
+
+
+def _check_parts(parts: tuple[str, ...], stages: list[str]) -> None:
+    """Raises InputError for a modulation that these stages do not learn."""
+    if not stages and parts != ("weights",):
         raise InputError(
             f"train.stages: expected at least one of autodecoder, rule, joint for a modulation of {', '.join(parts)} "
             "(none where it is weights alone: one network for each scan); found none"
         )
-    if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
+    if "autodecoder" in stages and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
-    if NUISANCE in parts and result[0].name != "autodecoder":
+    if NUISANCE in parts and stages[0] != "autodecoder":
         raise InputError(
             f"train.stages: expected autodecoder first with {NUISANCE} in model.modulation.parts: no other stage "
-            f"learns how the B-scans moved that are not adapted to; found {result[0].name}"
+            f"learns how the B-scans moved that are not adapted to; found {stages[0]}"
         )
-    return tuple(result)
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:

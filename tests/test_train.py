@@ -305,7 +305,7 @@ def test_a_training_that_moves_no_more_is_stopped_with_advice_in_one_line(tmp_pa
 def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
     config = get_config()
     workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))
-    config.train.update({"steps_per_dispatch": 7, "save_every": 5, "log_every": 3, "keep": 9})
+    config.train.update({"steps_per_dispatch": 7, "save_every": 5, "log_every": 3, "keep": 9, "skipped_in_row": 7})
     workdir.check_config(tmp_path, config)
 
 

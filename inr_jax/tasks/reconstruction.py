@@ -54,7 +54,7 @@ def make_losses(
     of = partial(loss, intensity=intensity)
 
     def inner(field: Callable[[Coords], Values], batch: Batch, hyper: Hyper) -> Terms:
-        weighted = hyper._replace(segmentation=hyper.context_segmentation)
+        weighted = hyper._replace(segmentation=jnp.asarray(hyper.context_segmentation))
         return of(field, batch, weighted, segmentation=segmentation if context_has_labels else None)
 
     return inner, partial(of, segmentation=segmentation, balance=balance)
