@@ -401,3 +401,27 @@ def test_every_config_trains_through_its_own_loader(path, tmp_path):
     steps = [r["step"] for r in records(folder) if "validation_psnr" not in r]
     assert steps == list(range(2, 4 * len(config.train.stages) + 1, 2))
     assert all(np.isfinite(r["loss"]) for r in records(folder) if "loss" in r)
+
+
+ALIGNED_LATER = {"model.modulation.parts": ("grid", "nuisance", "weights"), "adapt.residual.length": 0.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ALIGNED_LATER | {"adapt.labels": True, "hyper.context_labels": 1.0, "loss.intensity": "heteroscedastic"},
+        {"loss.intensity": "gamma", "model.intensity": "sigmoid"},
+        {"loss.balance": "own size", "hyper.segmentation": 1.0},
+    ],
+    ids=["motion, labels, variance", "speckle", "own size"],
+)
+def test_what_is_off_by_default_trains_through_all_stages_and_adapts(changes, tmp_path):
+    config = get_config()
+    config.update_from_flattened_dict(changes)
+    folder = train(config, tmp_path)
+    answer = trained.adapt_population(trained.restore(folder), data.load(config.data, "validation"))
+    assert np.isfinite(answer.intensity).all()
+    assert all(np.isfinite(record["loss"]) and not record["skipped"] for record in records(folder) if "loss" in record)
+    moved = answer.adapted[0].modulation.get("nuisance", {})
+    assert all(np.asarray(rows).any() for rows in moved.values())
