@@ -84,6 +84,15 @@ def sweep_moves():
     yield "codes and weights", {"model.modulation.parts": ("grid", "weights")}
 
 
+def sweep_nuisance():
+    """Is motion better estimated with the codes than taken out beforehand? The phantom's alone, and the field alone."""
+    for word, align in (("aligned", True), ("as measured", False)):
+        for more, parts in (("", ("grid", "weights")), (", nuisance", ("grid", "nuisance", "weights"))):
+            yield f"{word}{more}", {
+                "data.phantom_oct.align": align, "model.modulation.parts": parts, "adapt.residual.length": 0.0,
+            }  # fmt: skip
+
+
 def sweep_start():
     """Does a start that is learned through the inner loop adapt better than the mean code of the auto-decoder?"""
     for word, rate in (("learned", 1e-3), ("mean code", 0.0)):
@@ -136,6 +145,32 @@ def sweep_slo():
     yield "shuffled", {"hyper.side": 1.0, "hyper.side_swapped": 1.0}
 
 
+def sweep_likelihood():
+    """Does a likelihood that learns how noisy each place is see more anatomy than a mean square does?
+
+    In nats the weight of labels counts less: 1 is about what 0.02 is beside a mean square.
+    """
+    for word, loss, head, weight in (
+        ("mean square", "mse", "affine", 0.02),
+        ("mean square, sigmoid", "mse", "sigmoid", 0.02),
+        ("heteroscedastic", "heteroscedastic", "affine", 1.0),
+        ("gamma", "gamma", "sigmoid", 1.0),
+    ):
+        yield word, {"loss.intensity": loss, "model.intensity": head, "hyper.segmentation": weight}
+
+
+def sweep_balance():
+    """Does a loss that weighs its terms by their own size need no weights?
+
+    The penalty's weight is moved with the size of what it stands beside.
+    """
+    yield "weights", {"loss.balance": "fixed", "hyper.segmentation": 0.02, "hyper.penalty": 1e-4}
+    for weight in (0.3, 1.0):
+        yield f"own size, labels {weight:g}", {
+            "loss.balance": "own size", "hyper.segmentation": weight, "hyper.penalty": 0.02,
+        }  # fmt: skip
+
+
 def sweep_loss_weights():
     """What weight of the segmentation loss gives layers without taking from intensities?"""
     for weight in (0.0, 0.005, 0.02, 0.08):
@@ -148,6 +183,12 @@ def sweep_learning_rate():
         yield {"train.joint.rates.field": rate}
 
 
+def sweep_guard():
+    """How much longer than those before it may a gradient be, before its step is left out?"""
+    for ratio in (3.0, 10.0, 100.0, math.inf):
+        yield {"hyper.skip_ratio": ratio}
+
+
 def sweep_autodecoder_rate():
     """How fast may the field be learned beside its subjects' codes?"""
     for rate in (1e-4, 2e-4, 5e-4, 1e-3):
@@ -158,6 +199,13 @@ def sweep_labelled_bscans():
     """How many B-scans of a scan have to be labelled by hand?"""
     for word, count in (("1", 1.0), ("2", 2.0), ("4", 4.0), ("8", 8.0), ("all", 0.0)):
         yield word, {"hyper.labelled_bscans": count}
+
+
+def sweep_context_labels():
+    """What are labels of a few B-scans of the new scan itself worth, where learned steps were trained to use them?"""
+    yield "none", {"adapt.labels": False, "hyper.context_labels": 0.0}
+    for word, count in (("1", 1.0), ("2", 2.0), ("4", 4.0)):
+        yield word, {"adapt.labels": True, "hyper.context_labels": count}
 
 
 def sweep_training_scans():

@@ -89,7 +89,8 @@ def model() -> ConfigDict:
             block=0,  # points that are asked at once; 0: all
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
-                # any of vector, grid, lowrank: codes; weights, encoding (its tables): changes of what is shared.
+                # any of vector, grid, lowrank: codes; nuisance: how B-scans moved (operators/moved_bscan.py);
+                # weights, encoding (its tables): changes of what is shared.
                 # weights alone: one network for each scan
                 parts=("grid", "weights"),
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
@@ -98,6 +99,7 @@ def model() -> ConfigDict:
                 vector_enters="shift",  # shift (of every layer) | input (further inputs of the first layer)
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
+                nuisance=dict(bscans=64),  # at most so many in a scan
             ),
         )
     )
@@ -107,8 +109,11 @@ def loss() -> ConfigDict:
     """What a field is scored by (inr_jax/losses.py); the weights are in `hyper`."""
     return ConfigDict(
         dict(
-            intensity="mse",  # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            # mse | ssim | combined (MSE + 0.1 (1 - SSIM)): the last two on B-scans and patches alone
+            # heteroscedastic (Gaussian) | gamma (with model.intensity sigmoid): -log likelihood, its spread a head
+            intensity="mse",
             segmentation="cross_entropy",  # cross_entropy | binary_cross_entropy
+            balance="fixed",  # of both in the outer loss: fixed | own size (each divided by its own; weights on top)
         )
     )
 
@@ -127,6 +132,10 @@ def hyper() -> ConfigDict:
             side_swapped=0.0,  # 1.0: the SLO of the next person, as a control
             training_scans=0.0,  # the first so many are learned from; 0.0: all
             labelled_bscans=0.0,  # of each training scan so many, evenly spread, have labels (images: rows); 0.0: all
+            context_segmentation=0.02,  # of labels in learned steps, where adapt.labels
+            context_labels=0.0,  # there, so many measured B-scans of every scan have labels; 0.0: all that have any
+            # an outer step whose whole gradient is so many times as long as those before it, or not finite, is left out
+            skip_ratio=10.0,
             step_size=10.0,  # overwritten where train.calibrate is on
             step_size_weights=1e-3,
         )
@@ -147,7 +156,6 @@ def train() -> ConfigDict:
                 patch=(64, 64),  # rows, A-scans
                 targets="all",  # all | measured: the B-scans that are learned from
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
-                skip_above=1e6,  # a step whose whole gradient is longer, or not finite, is left out
                 warmup=0,
                 rates=dict(field=5e-4, table=1e-2),
             ),
@@ -157,7 +165,6 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,  # measurements per subject and inner step
                 over="vmap",
-                skip_above=5.0,
                 warmup=10,
                 rates=dict(rule=0.02, start=1e-3),
             ),
@@ -167,12 +174,12 @@ def train() -> ConfigDict:
                 points=2048,
                 context=8192,
                 over="vmap",
-                skip_above=5.0,
                 warmup=20,  # steps in which the rates rise: fresh Adam moments take too large first steps
                 rates=dict(field=3e-5, start=1e-3, rule=0.01),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
+            skipped_in_row=100,  # steps left out one after the other at which training stops; 0: never
             clip=1.0,  # of each part's gradient norm; 0.0: none
             table_scale=0.01,  # standard deviation of the table's first codes
             schedule="cosine",  # cosine | exponential
@@ -205,11 +212,11 @@ def get_config() -> ConfigDict:
                 steps=5,
                 points=32_768,  # new measurements at every step
                 together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
+                labels=False,  # the scan's own labels are learned from, too, where it has them
                 epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:
                 draw="bscans",  # bscans (each measured one whole once an epoch) | patches | points
                 draws=0,  # of an epoch of patches or points; 0: as many as take what was measured once
                 patch=(64, 64),  # rows, A-scans
-                labels=False,  # the scan's own labels are learned from, too, where it has them
                 rate=1e-3,  # of this Adam
                 epoch_decay=0.99,  # share of it that is left after an epoch
                 start_scale=1e-4,  # standard deviation of the codes it begins with

@@ -35,7 +35,7 @@ def get_config():
     config.train.autodecoder.subjects = 1
     config.train.autodecoder.draw = "bscans"
     config.train.autodecoder.targets = "measured"
-    config.train.autodecoder.skip_above = float("inf")
+    config.hyper.skip_ratio = float("inf")
     config.train.autodecoder.rates = dict(field=1e-4, table=1e-4)
     config.train.autodecoder.steps = 100_000_000  # never met: train.stop.epochs ends it
     config.train.stop.epochs = 1500

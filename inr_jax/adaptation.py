@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from inr_jax.errors import InputError
-from inr_jax.types import CHANGES, Batch, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, NUISANCE, Batch, Hyper, Key, MetaParams, Modulation, Params
 
 Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
 Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
@@ -42,12 +42,12 @@ def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, p
     """Log step sizes: one per leaf, channel (a code's last axis) or element, the same at every step or one for each.
 
     per: "leaf" | "channel" | "element". Shapes: [steps or 1], and behind it [c] or the leaf's. Changes of the shared
-    parameters have no channels: one step size per leaf.
+    parameters have no channels: one step size per leaf. So has motion, whatever `per` is: scans differ in B-scans.
     """
     tails: dict[str, Callable[[str, Array], tuple[int, ...]]] = {
         "leaf": lambda part, leaf: (),
-        "channel": lambda part, leaf: () if part in CHANGES else leaf.shape[-1:],
-        "element": lambda part, leaf: leaf.shape,
+        "channel": lambda part, leaf: () if part in (*CHANGES, NUISANCE) else leaf.shape[-1:],
+        "element": lambda part, leaf: () if part == NUISANCE else leaf.shape,
     }
     if per not in tails:
         raise InputError(f"rule.per: expected one of {', '.join(tails)}; found {per!r}")

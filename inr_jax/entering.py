@@ -74,7 +74,10 @@ def whiten(
     params, options = state.params, config.train[stage.name]
 
     def of_subject(i: Array, key: Key) -> Params:
-        subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=options.context, target=1)
+        subject = subject_of(
+            data, pools, grid, model, i, hyper, context=options.context, target=1, context_has_labels=False,
+            learned=jax.tree.map(lambda rows: rows[i], state.table),
+        )  # fmt: skip
         coords = subject.draw_context(key).coords
 
         def answer(codes: Modulation) -> Float[Array, "n"]:

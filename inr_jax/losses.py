@@ -1,8 +1,10 @@
 """Losses: differentiable, pure, each a mean over the points of one subject.
 
-To add one that a config can name: a function of (prediction, target, weights) and a line in INTENSITY or SEGMENTATION.
+To add one that a config can name: a line in INTENSITY, of (a field's values, target, weights), or in SEGMENTATION, of
+(logits, labels, weights).
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -10,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from inr_jax.types import Values
+
 LOG_LEAST = -100.0
+LOG_REACH = 4.0  # of a bounded logarithm to either side
+LOG_VARIANCE = -4.0  # where a field starts: an SD of 0.14 of the range
+LOG_SHAPE = 3.0  # 20 looks
+LEAST_TERM = 1e-6  # of a loss that is divided by its size
+LEAST_MEAN = 1e-3  # of a gamma: what a sigmoid may fall below
 
 
 def weighted_mean(values: Float[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
@@ -115,6 +124,59 @@ def of_image(
     return of_patch
 
 
-INTENSITY = {"mse": mse, "ssim": of_image(lambda p, t: 1 - ssim(p, t)), "combined": of_image(combined)}
+def of_mean(
+    loss: Callable[[Float[Array, "*n C"], Float[Array, "*n C"], Float[Array, "*n"]], Float[Array, ""]],
+) -> Callable[[Values, Float[Array, "*n C"], Float[Array, "*n"]], Float[Array, ""]]:
+    """A loss of the intensities alone as one of all that a field answers."""
+    return lambda values, target, weights: loss(values["intensity"], target, weights)
+
+
+def bounded(answer: Float[Array, "*n C"], centre: float) -> Float[Array, "*n C"]:
+    """The logarithm that the head `spread` tells: 0 means `centre`, and none is further off than LOG_REACH."""
+    return centre + LOG_REACH * jnp.tanh(answer / LOG_REACH)
+
+
+def heteroscedastic(values: Values, target: Float[Array, "*n C"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
+    """-log N(target; intensity, v) in nats, v = exp(bounded(spread)) of every place: Kendall & Gal, NeurIPS 2017."""
+    log_v = bounded(values["spread"], LOG_VARIANCE)
+    squares = (target - values["intensity"]) ** 2
+    return weighted_mean(0.5 * (log_v + squares * jnp.exp(-log_v) + math.log(2 * math.pi)).mean(-1), weights)
+
+
+def gamma(values: Values, target: Float[Array, "*n C"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
+    """-log Gamma(target; mean m, shape k) in nats: speckle of k looks, whose SD is m / sqrt(k); Goodman, JOSA 1976.
+
+        k (log(m / k) + t / m) + log Gamma(k) - (k - 1) log t,   m = intensity > 0, k = exp(bounded(spread))
+
+    Over targets t > 0 alone: a density has none at 0, where an instrument cuts its range off.
+    """
+    is_positive = target > 0
+    log_k, m = bounded(values["spread"], LOG_SHAPE), jnp.maximum(values["intensity"], LEAST_MEAN)
+    k, t = jnp.exp(log_k), jnp.where(is_positive, target, 1.0)
+    each = k * (jnp.log(m) - log_k + t / m) + jax.lax.lgamma(k) - (k - 1) * jnp.log(t)
+    return weighted_mean(each, weights[..., None] * is_positive)
+
+
+INTENSITY: dict[str, Callable[[Values, Array, Array], Array]] = {
+    "mse": of_mean(mse),
+    "ssim": of_mean(of_image(lambda p, t: 1 - ssim(p, t))),
+    "combined": of_mean(of_image(combined)),
+    "heteroscedastic": heteroscedastic,
+    "gamma": gamma,
+}
 NEED_PATCHES = ("ssim", "combined")
+LIKELIHOODS = ("heteroscedastic", "gamma")  # these want the head `spread`, with a channel for each of the intensities
+NEED_POSITIVE = ("gamma",)
+
+
+def by_own_size(term: Float[Array, ""]) -> Float[Array, ""]:
+    """log(term): its gradient is the term's, divided by the term. 0, of nothing known, has no gradient.
+
+    Homoscedastic weights e^-s (Kendall, Gal & Cipolla, CVPR 2018) that are always at their optimum:
+    min over s of e^-s L + s = log L + 1.
+    """
+    return jnp.log(term + LEAST_TERM)
+
+
+BALANCE: dict[str, Callable[[Array], Array]] = {"fixed": lambda term: term, "own size": by_own_size}
 SEGMENTATION = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}

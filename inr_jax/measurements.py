@@ -71,10 +71,37 @@ def side_of(data: Measurements, subject: Int[Array, ""], swapped: Float[Array, "
     return Side(data.slo.image[scan], data.slo.to_pixel[scan])
 
 
-def is_labelled(flat: Int[Array, "*n"], grid: tuple[int, ...], count: Float[Array, ""]) -> Bool[Array, "*n"]:
-    """Whether voxels lie in one of `count` labelled B-scans, spread evenly over the grid's first axis; 0: in all."""
-    share, index = count / grid[0], flat // math.prod(grid[1:])
-    return (count == 0) | (jnp.floor((index + 1) * share + 1e-4) > jnp.floor(index * share + 1e-4))
+def evenly(rank: Int[Array, "n"], total: Int[Array, ""] | int, count: Float[Array, ""]) -> Bool[Array, "n"]:
+    """Which of the ranks 0 .. total - 1 are among `count` spread evenly over them; all for a count of 0."""
+    share = count / jnp.maximum(total, 1)
+    return (count == 0) | (jnp.floor((rank + 1) * share + 1e-4) > jnp.floor(rank * share + 1e-4))
+
+
+def labelled_bscans(grid: tuple[int, ...], count: Float[Array, ""] | float) -> Bool[Array, "{grid[0]}"]:
+    """The B-scans that have labels in training: so many, spread evenly over the grid's first axis; 0: all."""
+    return evenly(jnp.arange(grid[0]), grid[0], jnp.asarray(count))
+
+
+def measured_rows(pool: Int[np.ndarray, "p"], grid: tuple[int, ...]) -> Bool[np.ndarray, "{grid[0]}"]:
+    """The B-scans (images: rows) of which something is in a pool of flat voxel indices."""
+    return np.isin(np.arange(grid[0]), np.unique(pool // math.prod(grid[1:])))
+
+
+def context_labels(
+    data: Measurements,
+    subject: Int[Array, ""],
+    pool: Int[np.ndarray, "p"],
+    grid: tuple[int, ...],
+    count: Float[Array, ""] | float,
+    among: Float[Array, ""] | float = 0.0,
+) -> Bool[Array, "{grid[0]}"]:
+    """The B-scans whose labels an adaptation may see: `count` of the measured ones that have any, evenly spread.
+
+    pool: what was measured. count: 0: all of them. among: of so many `labelled_bscans`.
+    """
+    has_labels = (data.labels[subject].reshape(grid[0], -1) >= 0).any(-1)
+    known = labelled_bscans(grid, among) & has_labels & measured_rows(pool, grid)
+    return known & evenly(jnp.cumsum(known) - 1, known.sum(), jnp.asarray(count))
 
 
 def gather(
@@ -83,15 +110,11 @@ def gather(
     flat: Int[Array, "*n"],
     grid: tuple[int, ...],
     *,
-    labelled: bool,
-    bscans: Float[Array, ""] | float = 0.0,
+    labelled: Bool[Array, "{grid[0]}"] | bool,
 ) -> Batch:
-    """The measurements of one subject at flat voxel indices; labels only where asked for, and in so many `bscans`
-
-    (0: in all; see `is_labelled`).
-    """
+    """The measurements of one subject at flat voxel indices; labels of the B-scans that are `labelled` (True: all)."""
     coords = coordinates.unravel(flat, grid) * data.scale[subject] + data.shift[subject]
-    known = is_labelled(flat, grid, jnp.asarray(bscans)) if labelled else jnp.zeros(flat.shape, bool)
+    known = jnp.broadcast_to(labelled, grid[:1])[flat // math.prod(grid[1:])]
     labels = jnp.where(known, data.labels[subject, flat].astype(jnp.int32), -1)
     return Batch(coords, data.intensity[subject, flat], labels, data.valid[subject, flat].astype(jnp.float32))
 
@@ -104,11 +127,10 @@ def draw(
     grid: tuple[int, ...],
     *,
     key: Key,
-    labelled: bool,
-    bscans: Float[Array, ""] | float = 0.0,
+    labelled: Bool[Array, "{grid[0]}"] | bool,
 ) -> Batch:
     """`count` measurements of one subject at voxels drawn from a pool; labels as in `gather`."""
-    return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled, bscans=bscans)
+    return gather(data, subject, coordinates.draw_points(key, pool, count), grid, labelled=labelled)
 
 
 def plane(index: Int[Array, ""], grid: tuple[int, ...]) -> Int[Array, "H W"]:

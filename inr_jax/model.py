@@ -13,7 +13,19 @@ from inr_jax.networks import fields, modulated_siren
 from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
-from inr_jax.types import CHANGES, Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
+from inr_jax.types import (
+    CHANGES,
+    NUISANCE,
+    Coords,
+    Hyper,
+    Key,
+    MetaParams,
+    Modulation,
+    Params,
+    Population,
+    Side,
+    Values,
+)
 
 PARTS = (*modulations.ZEROS, *CHANGES)
 
@@ -84,6 +96,17 @@ def _check_grid(options: ConfigDict, dimensions: int) -> None:
             )
 
 
+def _check_nuisance(config: ConfigDict, dimensions: int) -> None:
+    """Raises InputError where there are no B-scans that move, or what would put their motion back into the answer."""
+    if dimensions != 3:
+        raise InputError(f"model.modulation.parts: expected no {NUISANCE} for images, which have no B-scans; found it")
+    if length := config.adapt.residual.length:
+        raise InputError(
+            f"adapt.residual.length: expected 0.0 with {NUISANCE} in model.modulation.parts, since what is measured "
+            f"lies elsewhere than in the motion-free field; found {length:g}"
+        )
+
+
 class Network(NamedTuple):
     """What a network offers: init(key, codes, hyper), apply(params, modulation, inputs, hyper), and its gauge."""
 
@@ -92,11 +115,13 @@ class Network(NamedTuple):
     change_gauge: Callable[[Params, Params], Params]
 
 
-def _network(options: ConfigDict, signal: Signal) -> Network:
-    """The network that `model.network` names."""
-    heads = {"intensity": signal.channels} | (
-        {"segmentation": signal.classes} if signal.classes and options.segmentation else {}
-    )
+def _network(options: ConfigDict, signal: Signal, *, has_spread: bool) -> Network:
+    """The network that `model.network` names. has_spread: with a head of this name, which a likelihood wants."""
+    heads = {"intensity": signal.channels}
+    if signal.classes and options.segmentation:
+        heads["segmentation"] = signal.classes
+    if has_spread:
+        heads["spread"] = signal.channels
     shared = dict(
         width=options.width,
         depth=options.depth,
@@ -109,7 +134,7 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
     )
     if options.network == "modulated_siren":
         parts = set(options.modulation.parts)
-        if not {"vector"} <= parts <= {"vector", *CHANGES}:
+        if not {"vector"} <= parts <= {"vector", NUISANCE, *CHANGES}:
             raise InputError(
                 f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
             )
@@ -139,23 +164,36 @@ def build(config: ConfigDict, signal: Signal) -> Model:
             "model.extent.of": (options.extent.of, ("population", "volume")),
             "loss.intensity": (config.loss.intensity, losses.INTENSITY),
             "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
+            "loss.balance": (config.loss.balance, losses.BALANCE),
         }
     )
+    if config.loss.intensity in losses.LIKELIHOODS and config.loss.balance != "fixed":
+        raise InputError(
+            f"loss.balance: expected fixed with loss.intensity {config.loss.intensity}, which may be below 0; "
+            f"found {config.loss.balance!r}"
+        )
+    if config.loss.intensity in losses.NEED_POSITIVE and options.intensity != "sigmoid":
+        raise InputError(
+            f"model.intensity: expected sigmoid with loss.intensity {config.loss.intensity}, whose means are above 0; "
+            f"found {options.intensity!r}"
+        )
     if unknown := set(parts) - set(PARTS):
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
         )
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
+    if NUISANCE in parts:
+        _check_nuisance(config, signal.dimensions)
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
-    network = _network(options, signal)
+    network = _network(options, signal, has_spread=config.loss.intensity in losses.LIKELIHOODS)
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
 
     def start(learned: Params) -> Modulation:
-        """The learned codes; changes of the shared parameters begin at zero."""
-        return learned | modulations.no_change(shapes, parts)
+        """The learned codes; motion and changes of the shared parameters begin at zero."""
+        return modulations.at_rest(learned) | modulations.no_change(shapes, parts)
 
     def init(key: Key, hyper: Hyper) -> MetaParams:
         rule = adaptation.rule_params(
@@ -167,6 +205,6 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         make_bind(network.apply, side_range=options.side, block=options.block),
         start,
         adaptation.GRADIENT_RULE,
-        *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
+        *reconstruction.make_losses(**config.loss.to_dict(), context_has_labels=config.adapt.labels),
     )
     return Model(init, learner, codes, network.change_gauge)

@@ -3,7 +3,8 @@
 `vector`: one code for the whole subject. `grid`: codes on one or more grids over some of the axes, so that a place
 reads the code of its neighbourhood (for OCT en face: none along depth). `lowrank`: one factor per layer of a low-rank
 change of its matrix. `weights`: a full change of the shared weights, leaf by leaf; `encoding`: of what the encoding of
-the coordinates has learned alone. Kinds combine: a modulation is a dict from kind to arrays. The network turns the
+the coordinates has learned alone. `nuisance`: how each B-scan moved, which no network reads: it acts in the
+measurement (operators/moved_bscan.py). Kinds combine: a modulation is a dict from kind to arrays. The network turns the
 codes that are read here into shifts of its layers.
 """
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inr_jax.types import CHANGES, Modulation, Params
+from inr_jax.types import CHANGES, NUISANCE, Modulation, Params
 
 Levels = Sequence[Sequence[int]]  # per level: cells along each of its axes, then channels
 
@@ -31,13 +32,29 @@ def zero_lowrank(*, rank: int, layers: int) -> Float[Array, "layers r"]:
     return jnp.zeros((layers, rank))
 
 
-ZEROS: dict[str, Callable[..., Params]] = {"vector": zero_vector, "grid": zero_grid, "lowrank": zero_lowrank}
+def zero_nuisance(*, bscans: int) -> dict[str, Array]:
+    return {kind: jnp.zeros(bscans) for kind in ("axial", "tilt", "lateral", "gain")}
+
+
+ZEROS: dict[str, Callable[..., Params]] = {
+    "vector": zero_vector,
+    "grid": zero_grid,
+    "lowrank": zero_lowrank,
+    NUISANCE: zero_nuisance,
+}
 
 
 def zero(parts: Sequence[str], options: Mapping[str, Any], *, layers: int) -> Modulation:
     """The modulation that changes nothing. options: per kind, the keywords of its zero."""
     extra = {"lowrank": {"layers": layers}}
     return {part: ZEROS[part](**options[part], **extra.get(part, {})) for part in parts if part in ZEROS}
+
+
+def at_rest(modulation: Modulation) -> Modulation:
+    """The same modulation, of a scan (or a table of them) that has not moved."""
+    return modulation | {
+        part: jax.tree.map(jnp.zeros_like, leaves) for part, leaves in modulation.items() if part == NUISANCE
+    }
 
 
 def codes_of(modulation: Modulation) -> Modulation:

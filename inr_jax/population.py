@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from inr_jax import guard
 from inr_jax.adaptation import Bind, Draw, Loss, Rule, adapt
+from inr_jax.guard import Guard
 from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
 
 
@@ -25,9 +27,10 @@ class Learner(NamedTuple):
 class Subject(NamedTuple):
     """One subject as the loops see it: its bind, and how its measurements and its answers are drawn."""
 
-    bind: Bind  # (field, modulation, hyper) -> Field
+    bind: Bind  # (field, modulation, hyper) -> Field, as the context shows it
     draw_context: Draw
     draw_target: Draw
+    bind_target: Bind  # as the target shows it
 
 
 class State(NamedTuple):
@@ -37,6 +40,7 @@ class State(NamedTuple):
     params: MetaParams
     table: Modulation
     optimizer: Any
+    guard: Guard
 
 
 PARTS = ("field", "start", "rule", "table")
@@ -75,7 +79,7 @@ def apply_gradients(
     scaled = {part: jax.tree.map(lambda u, r=rates[part]: -r * u, updates[part]) for part in PARTS}
     parts = optax.apply_updates(parts, scaled)
     params = MetaParams(parts["field"], parts["start"], parts["rule"])
-    return State(state.step + 1, params, parts["table"], optimizer_state)
+    return State(state.step + 1, params, parts["table"], optimizer_state, state.guard)
 
 
 def meta_loss(
@@ -95,7 +99,7 @@ def meta_loss(
         start=learner.start, rule=learner.rule, steps=steps, key=inner, **options,
     )  # fmt: skip
     value, metrics = learner.outer_loss(
-        subject.bind(params.field, modulation, hyper), subject.draw_target(outer), hyper
+        subject.bind_target(params.field, modulation, hyper), subject.draw_target(outer), hyper
     )
     return value, metrics | {"inner_first": losses[0], "inner_last": losses[-1]}
 
@@ -124,14 +128,14 @@ def batch_step(
     key: Key,
     *,
     over: str = "vmap",
-    skip_above: float = float("inf"),
 ) -> tuple[State, dict[str, Float[Array, ""]]]:
     """One outer step on the mean loss over a batch of subjects; the only place that loops over subjects.
 
     loss(parts, subject index, key) -> (scalar, metrics). Only the parts in `learns` are differentiated.
     over: "vmap", all subjects at once, or "map", one after the other (to the same numbers up to rounding).
-    skip_above: a gradient of a larger norm, or one that is not finite, moves nothing; `skipped` tells. Inner steps that
-    overshoot for one subject give such gradients, whose directions mean nothing.
+    A gradient more than `hyper.skip_ratio` times as long as those before, or one that is not finite, moves nothing
+    (guard.py); `skipped` and `skipped_in_row` tell. Inner steps that overshoot for one subject give such gradients,
+    whose directions mean nothing.
     """
     parts = as_parts(state.params, state.table)
     each = OVER[over]
@@ -145,7 +149,8 @@ def batch_step(
     (value, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(moving)
     still = {part: jax.tree.map(jnp.zeros_like, parts[part]) for part in PARTS if part not in learns}
     norm = optax.global_norm(gradient)
-    taken = norm < skip_above
+    taken, known = guard.judge(state.guard, norm, hyper.skip_ratio)
     moved = apply_gradients(state, gradient | still, optimizer, hyper, decay)
     state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), moved, state._replace(step=moved.step))
-    return state, metrics | {"loss": value, "gradient_norm": norm, "skipped": 1.0 - taken}
+    told = {"loss": value, "gradient_norm": norm, "skipped": 1.0 - taken, "skipped_in_row": known.row.astype(float)}
+    return state._replace(guard=known), metrics | told

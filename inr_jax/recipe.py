@@ -11,15 +11,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import measurements, population, visits
+from inr_jax import guard, measurements, modulations, population, subjects, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
-from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Params, Population
+from inr_jax.types import CHANGES, NUISANCE, Hyper, Key, MetaParams, Modulation, Params, Population
 
 TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
@@ -62,15 +62,33 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
     visits.check_stop(config, [stage.name for stage in result])
-    parts = tuple(config.model.modulation.parts)
-    if not result and parts != ("weights",):
+    _check_guard(config)
+    _check_parts(tuple(config.model.modulation.parts), [stage.name for stage in result])
+    return tuple(result)
+
+
+def _check_guard(config: ConfigDict) -> None:
+    """Raises InputError for a guard that would leave out every step, or none in a way that cannot be."""
+    if not config.hyper.skip_ratio > 1:
+        raise InputError(f"hyper.skip_ratio: expected more than 1; found {config.hyper.skip_ratio:g}")
+    if config.train.skipped_in_row < 0:
+        raise InputError(f"train.skipped_in_row: expected 0 or more; found {config.train.skipped_in_row}")
+
+
+def _check_parts(parts: tuple[str, ...], stages: list[str]) -> None:
+    """Raises InputError for a modulation that these stages do not learn."""
+    if not stages and parts != ("weights",):
         raise InputError(
             f"train.stages: expected at least one of autodecoder, rule, joint for a modulation of {', '.join(parts)} "
             "(none where it is weights alone: one network for each scan); found none"
         )
-    if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
+    if "autodecoder" in stages and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
-    return tuple(result)
+    if NUISANCE in parts and stages[0] != "autodecoder":
+        raise InputError(
+            f"train.stages: expected autodecoder first with {NUISANCE} in model.modulation.parts: no other stage "
+            f"learns how the B-scans moved that are not adapted to; found {stages[0]}"
+        )
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:
@@ -104,38 +122,50 @@ def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper 
         for k, leaf in zip(keys, leaves, strict=True)
     ]
     params = model.init(key_field, hyper)
-    return fresh_optimizer(State(jnp.int32(0), params, jax.tree.unflatten(structure, table), ()), config)
+    still = modulations.at_rest(jax.tree.unflatten(structure, table))
+    state = State(jnp.int32(0), params, still, (), guard.begin())
+    return fresh_optimizer(state, config)
 
 
 def fresh_optimizer(state: State, config: ConfigDict) -> State:
-    # Every stage starts Adam anew; the tree's shape is the same whatever is learned, so that any checkpoint fits.
+    # Every stage starts Adam and its guard anew; the tree's shape is the same whatever is learned, so that any
+    # checkpoint fits.
     optimizer = population.outer_optimizer(config.train.clip)
-    return state._replace(optimizer=optimizer.init(population.as_parts(state.params, state.table)))
+    parts = population.as_parts(state.params, state.table)
+    return state._replace(optimizer=optimizer.init(parts), guard=guard.begin())
 
 
 def subject_of(
     data: Measurements,
     pools: measurements.Pools,
     grid: tuple[int, ...],
-    bind: Callable,
+    model: Model,
     i: Array,
     hyper: Hyper,
     *,
     context: int,
     target: int,
+    context_has_labels: bool,
+    learned: Modulation,
 ) -> Subject:
-    """Subject i's context (measured voxels, no labels) and target (all voxels, labels) draws, and its bind."""
-    side = measurements.side_of(data, i, hyper.side_swapped)
+    """Subject i's context (measured voxels) and target (all voxels, labels) draws, and its binds.
 
-    def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
-        return lambda key: measurements.draw(
-            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled, bscans=hyper.labelled_bscans
-        )
+    learned: the table's modulation of it. Where B-scans move, only the auto-decoder knows how those did that an
+    adaptation does not see; it is their motion in which targets are scored, the field being asked where the eye is.
+    """
+    bind = subjects.make_bind(model.learner.bind, data, i, pools.context, grid, hyper)
+    seen = context_has_labels and measurements.context_labels(
+        data, i, pools.context, grid, hyper.context_labels, hyper.labelled_bscans
+    )
+
+    def draw(pool: Int[np.ndarray, "p"], count: int, labelled: Bool[Array, "d"] | bool) -> population.Draw:
+        return lambda key: measurements.draw(data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled)
 
     return Subject(
-        bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
-        draw_context=draw(pools.context, context, False),
-        draw_target=draw(pools.target, target, True),
+        bind=bind,
+        draw_context=draw(pools.context, context, seen),
+        draw_target=draw(pools.target, target, measurements.labelled_bscans(grid, hyper.labelled_bscans)),
+        bind_target=subjects.with_motion(bind, learned),
     )
 
 
@@ -155,13 +185,17 @@ def subject_loss(
         params = MetaParams(parts["field"], parts["start"], parts["rule"])
         if stage.name == "autodecoder":
             i, draw = visits.decoder_target(config, data, pools, grid, visit, hyper)
-            subject = subject_of(data, pools, grid, model.learner.bind, i, hyper, context=0, target=0)
-            subject = subject._replace(draw_target=draw)
-            modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
-            return population.decoder_loss(model.learner, params, modulation, subject, hyper, key=key)
+            own = jax.tree.map(lambda rows: rows[i], parts["table"])
+            subject = subject_of(
+                data, pools, grid, model, i, hyper, context=0, target=0, context_has_labels=False, learned=own
+            )
+            return population.decoder_loss(
+                model.learner, params, own, subject._replace(draw_target=draw), hyper, key=key
+            )
         subject = subject_of(
-            data, pools, grid, model.learner.bind, visit, hyper, context=options.context, target=options.points
-        )
+            data, pools, grid, model, visit, hyper, context=options.context, target=options.points,
+            context_has_labels=config.adapt.labels, learned=jax.tree.map(lambda rows: rows[visit], parts["table"]),
+        )  # fmt: skip
         return population.meta_loss(
             model.learner, params, subject, hyper, steps=config.adapt.steps, key=key,
             first_order=config.adapt.first_order, checkpoint=config.adapt.checkpoint,
@@ -201,10 +235,7 @@ def make_run(
         else:
             decay = visits.cosine(done, stage.end - stage.first, options.warmup, config.train.final_rate)
         loss = subject_loss(config, stage, model, data, pools, grid, hyper)
-        return population.batch_step(
-            loss, state, visit, optimizer, stage.learns, hyper, decay, key,
-            over=options.over, skip_above=options.skip_above,
-        )  # fmt: skip
+        return population.batch_step(loss, state, visit, optimizer, stage.learns, hyper, decay, key, over=options.over)
 
     @jax.jit
     def run(state: State, data: Measurements, hyper: Hyper, count: Array) -> tuple[State, dict[str, Array]]:

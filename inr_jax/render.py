@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from inr_jax import adaptation, coordinates, measurements, modulations, visits
+from inr_jax import adaptation, coordinates, measurements, modulations, subjects, visits
 from inr_jax.adaptation import Fitting
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
@@ -32,13 +32,13 @@ def make_adapt(
     """`adapt(params, data, subject, hyper)`: config.adapt.steps learned steps on new draws of what was measured."""
 
     def run(params: MetaParams, data: Measurements, i: Array, hyper: Hyper) -> tuple[Modulation, Array]:
-        side = measurements.side_of(data, i, hyper.side_swapped)
+        labelled = _labelled(config, data, i, context, grid, hyper)
         return adaptation.adapt(
             built.learner.inner_loss,
-            lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
+            subjects.make_bind(built.learner.bind, data, i, context, grid, hyper),
             params,
             lambda key: measurements.draw(
-                data, i, jnp.asarray(context), config.adapt.points, grid, key=key, labelled=False
+                data, i, jnp.asarray(context), config.adapt.points, grid, key=key, labelled=labelled
             ),
             hyper,
             start=built.learner.start,
@@ -48,6 +48,13 @@ def make_adapt(
         )
 
     return run
+
+
+def _labelled(
+    config: ConfigDict, data: Measurements, i: Array, context: Int[np.ndarray, "c"], grid: tuple[int, ...], hyper: Hyper
+) -> Bool[Array, "d"] | bool:
+    """The B-scans of a scan whose labels move its modulation."""
+    return config.adapt.labels and measurements.context_labels(data, i, context, grid, hyper.context_labels)
 
 
 class ByEpochs(NamedTuple):
@@ -77,15 +84,13 @@ def make_epochs(
         return adaptation.begin_fitting(built.learner.start(jax.tree.unflatten(structure, start)))
 
     def epoch(params: MetaParams, data: Measurements, i: Array, fitting: Fitting) -> tuple[Fitting, Array]:
-        side = measurements.side_of(data, i, hyper.side_swapped)
-
         def batch_of(visit: Array, key: Key) -> Batch:
             flat = visits.draw_flat(options, pools.measured, context, grid, visit, key=key)
             return measurements.gather(data, i, flat, grid, labelled=options.labels)
 
         return adaptation.fit_epoch(
             built.learner.outer_loss if options.labels else built.learner.inner_loss,
-            lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
+            subjects.make_bind(built.learner.bind, data, i, pools.context, grid, hyper),
             params, batch_of, hyper, fitting, visits=count,
             rate=options.rate, decay=options.epoch_decay, key=jax.random.fold_in(order, i),
         )  # fmt: skip
@@ -109,18 +114,16 @@ def make_fit(
     def run(
         params: MetaParams, modulation: Modulation, data: Measurements, i: Array
     ) -> tuple[Params, Modulation, Array]:
-        side = measurements.side_of(data, i, hyper.side_swapped)
+        bind = subjects.make_bind(built.learner.bind, data, i, pools.context, grid, hyper)
+        labelled = _labelled(config, data, i, pools.context, grid, hyper)
         common: dict[str, Any] = dict(
             draw=lambda key: measurements.draw(
-                data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=False
+                data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=labelled
             ),
             hyper=hyper,
-            held_out=measurements.gather(data, i, jnp.asarray(held), grid, labelled=False),
+            held_out=measurements.gather(data, i, jnp.asarray(held), grid, labelled=labelled),
             patience=options.patience,
         )
-
-        def bind(field: Params, m: Modulation, h: Any) -> Any:
-            return built.learner.bind(field, m, side, h)
 
         def phase(
             field: Params, m: Modulation, moves: tuple[str, ...], rate: float, steps: int, seed: int

@@ -31,6 +31,7 @@ from inr_jax import (
     workdir,
 )
 from inr_jax.epochs import Course
+from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import State
@@ -209,6 +210,7 @@ def _run_stage(
             course = course._replace(total=course.total + totals["loss"])
             seconds = (time.perf_counter() - began) / count
             bar.update(count)
+            _check_moves(config, stage, state)
             if now % options.log_every == 0 or now == stage.end:
                 record = {name: float(value) for name, value in metrics.items()}
                 _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
@@ -229,6 +231,18 @@ def _run_stage(
                     f"{folder}: stopped and saved at step {now}; the same command goes on from there"
                 )
     return state
+
+
+def _check_moves(config: ConfigDict, stage: recipe.Stage, state: State) -> None:
+    """InputError where step after step is left out, so that nothing is learned any more."""
+    left_out, options = int(state.guard.row), config.train
+    if options.skipped_in_row and left_out >= options.skipped_in_row:
+        part = "field" if "field" in stage.learns else stage.learns[0]
+        raise InputError(
+            f"train.{stage.name}.rates.{part}: expected a rate that this training stands; found "
+            f"{options[stage.name].rates[part]:g}: {left_out} steps in a row, to step {int(state.step)}, had gradients "
+            f"that are not finite or over {config.hyper.skip_ratio:g} times as long as before; lower it"
+        )
 
 
 def _course(folder: Path, step: int) -> Course:

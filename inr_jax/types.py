@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 Params = Any  # a pytree of arrays
 Modulation = Any  # a dict of pytrees of arrays: all that is adapted to one subject
 CHANGES = ("weights", "encoding")  # its parts that change the shared parameters; all others are codes
+NUISANCE = "nuisance"  # of its codes, what moved the scan and not the eye: no field reads it
 Coords = Float[Array, "*points k"]
 Values = dict[str, Array]  # head name -> [*points, channels]
 Key = jax.Array
@@ -47,6 +48,9 @@ class Hyper(NamedTuple):
     side_swapped: Float[Array, ""] | float = 0.0  # 1: side values of the next person, as a control
     training_scans: Float[Array, ""] | float = 0.0  # the first so many are learned from; 0: all
     labelled_bscans: Float[Array, ""] | float = 0.0  # of each training scan, so many have labels; 0: all
+    context_segmentation: Float[Array, ""] | float = 0.0  # weight of the segmentation loss on a context with labels
+    context_labels: Float[Array, ""] | float = 0.0  # of each context, so many B-scans have labels; 0: all that have any
+    skip_ratio: Float[Array, ""] | float = float("inf")  # of a gradient to those before; more moves nothing
 
 
 class Side(NamedTuple):

@@ -147,8 +147,10 @@ def decoder_target(
     pool = pools.context if options.targets == "measured" else pools.target
     subject, which = (visit // len(bscans), visit % len(bscans)) if options.draw == "bscans" else (visit, visit)
 
+    labelled = measurements.labelled_bscans(grid, hyper.labelled_bscans)
+
     def draw(key: Key) -> Batch:
         flat = draw_flat(options, bscans, pool, grid, which, key=key)
-        return measurements.gather(data, subject, flat, grid, labelled=True, bscans=hyper.labelled_bscans)
+        return measurements.gather(data, subject, flat, grid, labelled=labelled)
 
     return subject, draw

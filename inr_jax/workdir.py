@@ -34,7 +34,7 @@ PACKAGES = (
     "inr-jax",
 )
 # Keys that change how a training is run, not what it computes.
-FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep")
+FREE = ("train.steps_per_dispatch", "train.save_every", "train.log_every", "train.keep", "train.skipped_in_row")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from compare import assert_bit_equal
 
-from inr_jax import checkpoint
+from inr_jax import checkpoint, guard
 from inr_jax.errors import InputError
 from inr_jax.population import State, as_parts, outer_optimizer
 from inr_jax.types import MetaParams
@@ -24,7 +24,7 @@ def state_of(step):
 
     params = MetaParams({"w": draw(3, 4), "b": draw(4)}, {"m": draw(5)}, {"m": draw(2, 5)})
     table = {"m": draw(6, 5)}
-    return State(jnp.int32(step), params, table, outer_optimizer(1.0).init(as_parts(params, table)))
+    return State(jnp.int32(step), params, table, outer_optimizer(1.0).init(as_parts(params, table)), guard.begin())
 
 
 LIKE = state_of(0)

@@ -217,9 +217,14 @@ def test_what_ssim_does_not_know_does_not_count():
     known[:, :6] = 0
     spoiled = np.where(known[..., None] > 0, a, 7.0)
     for name in losses.NEED_PATCHES:
-        got = [float(losses.INTENSITY[name](jnp.asarray(x), jnp.asarray(b), jnp.asarray(known))) for x in (a, spoiled)]
+        got = [
+            float(losses.INTENSITY[name]({"intensity": jnp.asarray(x)}, jnp.asarray(b), jnp.asarray(known)))
+            for x in (a, spoiled)
+        ]
         assert got[0] == got[1] > 0
-        pull = jax.grad(lambda x, name=name: losses.INTENSITY[name](x, jnp.asarray(b), jnp.asarray(known)))(a)
+        pull = jax.grad(
+            lambda x, name=name: losses.INTENSITY[name]({"intensity": x}, jnp.asarray(b), jnp.asarray(known))
+        )(a)
         np.testing.assert_array_equal(pull[..., 0] != 0, known > 0)
 
 

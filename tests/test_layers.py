@@ -33,7 +33,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "lpips": {"errors"},
     "networks": NUMERIC | {"networks"},
     "adaptation": {"types", "errors"},
-    "population": {"types", "errors", "adaptation"},
+    "guard": set(),
+    "population": {"types", "errors", "adaptation", "guard"},
     "gauge": {"types"},
     "operators": {"types", "coordinates"},
     "tasks": {"types", "coordinates", "losses", "metrics", "operators"},
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         (
             "prepare",
             "recipe",
+            "subjects",
             "entering",
             "visits",
             "render",

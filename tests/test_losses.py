@@ -8,6 +8,7 @@ from make_fixtures import ssim_map
 from parity import agree, cast, read
 from scipy.ndimage import gaussian_filter
 from scipy.special import log_softmax, softmax
+from scipy.stats import gamma, norm
 from skimage.metrics import structural_similarity
 
 from inr_jax import losses
@@ -117,3 +118,58 @@ def test_binary_cross_entropy_is_the_reference_s(source, precision):
     logits, labels = jnp.log(cast(stored["probabilities"], precision)), jnp.asarray(stored["onehot"].argmax(-1))
     got = losses.binary_cross_entropy(logits, labels, jnp.ones(len(labels), precision))
     assert agree(got, stored["bce"], precision)
+
+
+SPREAD = RANDOM.normal(size=(50, 2))
+MEAN, TARGET = RANDOM.uniform(0.05, 0.95, (2, 50, 2))
+TARGET[:5] = 0.0  # where an instrument cuts its range off
+
+
+def log_of(centre):
+    """What the head `spread` says, bounded."""
+    return centre + 4 * np.tanh(SPREAD / 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "density", "known"),
+    [
+        ("heteroscedastic", lambda: norm.logpdf(TARGET, MEAN, np.exp(log_of(-4.0) / 2)), np.ones_like(TARGET)),
+        ("gamma", lambda: gamma.logpdf(TARGET, np.exp(log_of(3.0)), scale=MEAN / np.exp(log_of(3.0))), TARGET > 0),
+    ],
+)
+def test_a_likelihood_is_the_mean_log_density_of_what_is_known(name, density, known):
+    counts = (known * WEIGHTS[:, None]) > 0
+    values = {"intensity": jnp.float32(MEAN), "spread": jnp.float32(SPREAD)}
+    got = losses.INTENSITY[name](values, jnp.float32(TARGET), jnp.float32(WEIGHTS))
+    np.testing.assert_allclose(got, -density()[counts].mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", losses.LIKELIHOODS)
+@pytest.mark.parametrize("told", [-1e4, 1e4])
+def test_a_likelihood_that_is_told_an_extreme_spread_stays_finite_with_its_gradient(name, told):
+    values = {"intensity": jnp.full((50, 2), 1e-9), "spread": jnp.full((50, 2), told)}
+    value, gradient = jax.value_and_grad(losses.INTENSITY[name])(values, jnp.float32(TARGET), jnp.ones(50))
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_gamma_likelihood_is_steepest_nowhere_at_scipy_s_estimate_of_mean_and_looks():
+    speckle = np.random.default_rng(0).gamma(12.0, 0.3 / 12.0, (400, 1))
+    looks, _, scale = gamma.fit(speckle, floc=0)
+
+    def of(told):
+        values = {"intensity": jnp.full((400, 1), told[0]), "spread": jnp.full((400, 1), told[1])}
+        return losses.gamma(values, jnp.float32(speckle), jnp.ones(400))
+
+    best = jnp.float32([looks * scale, 4 * np.arctanh((np.log(looks) - 3) / 4)])
+    np.testing.assert_allclose(jax.grad(of)(best), 0, atol=1e-3)
+    assert np.abs(jax.grad(of)(1.1 * best)).min() > 1e-2
+
+
+def test_terms_by_their_own_size_have_gradients_of_the_same_pull_whatever_their_scale():
+    """d log L = dL / L, for a term and for ten thousand times the term; and nothing known pulls nowhere."""
+    pull = jax.grad(lambda x, scale: losses.by_own_size(scale * x**2))
+    np.testing.assert_allclose([pull(3.0, 1.0), pull(3.0, 1e4)], 2 / 3, rtol=1e-5)
+    logits, unknown = jnp.float32(LOGITS), jnp.full(50, -1)
+    gradient = jax.grad(lambda x: losses.by_own_size(losses.cross_entropy(x, unknown, jnp.ones(50))))(logits)
+    assert not np.asarray(gradient).any()

@@ -94,12 +94,28 @@ def test_another_person_s_slo_comes_with_its_own_way_to_the_pixels(swapped):
 def test_so_many_whole_b_scans_have_labels_evenly_spread(data, count):
     flat = np.arange(POPULATION.measured.size).reshape(GRID)
     every = (jnp.int32(1), jnp.asarray(flat), GRID)
-    labels = np.asarray(measurements.gather(data, *every, labelled=True, bscans=jnp.float32(count)).labels)
+    labels = np.asarray(
+        measurements.gather(data, *every, labelled=measurements.labelled_bscans(GRID, float(count))).labels
+    )
     labelled = (labels != -1).any(axis=(1, 2))
     assert labelled.sum() == count
     np.testing.assert_array_equal(labels[labelled], POPULATION.labels[1][labelled])
     gaps = np.diff(np.flatnonzero(labelled))
     assert not gaps.size or gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
+def test_labels_of_a_context_are_of_measured_b_scans_that_have_some_evenly_spread(data, count):
+    """B-scans 0, 2, 4, 6 are measured; nobody has labelled number 2, and half of number 4 is not known."""
+    labels = POPULATION.labels.copy()
+    labels[0, 2], labels[0, 4, :3] = -1, -1
+    some = data._replace(labels=jnp.asarray(labels.reshape(len(labels), -1), jnp.int8))
+    pool = measurements.pools(POPULATION.measured).context
+    known = measurements.context_labels(some, jnp.int32(0), pool, GRID, jnp.float32(count))
+    expected = {0: [0, 4, 6], 1: [6], 2: [4, 6], 3: [0, 4, 6], 9: [0, 4, 6]}[count]
+    assert np.flatnonzero(known).tolist() == expected
+    few = measurements.context_labels(some, jnp.int32(0), pool, GRID, jnp.float32(0), jnp.float32(1))
+    assert set(np.flatnonzero(few)) <= set(np.flatnonzero(measurements.labelled_bscans(GRID, 1.0)))
 
 
 def columns_of(flat):

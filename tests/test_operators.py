@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from inr_jax import operators
+from inr_jax.modulations import zero_nuisance
 from inr_jax.operators import points
 
 NAMES = [module.name for module in pkgutil.iter_modules(operators.__path__)]
 CENTRES = jnp.float32(np.random.default_rng(0).uniform(-1, 1, (12, 3)))
 PLACES = jnp.float32(np.random.default_rng(1).uniform(-1, 1, (7, 3)))
-GEOMETRY = {"points": PLACES}
+MOTION = {kind: jnp.float32(np.random.default_rng(3).uniform(-0.2, 0.2, 7)) for kind in zero_nuisance(bscans=1)}
+GEOMETRY = {"points": PLACES, "moved_bscan": (PLACES, MOTION)}
 
 
 def field_of(weights):

@@ -9,7 +9,6 @@ from parity import cast, error, read
 from toy import ROOT, read_config
 
 from inr_jax import coordinates, measurements, model, population, recipe
-from inr_jax.population import State
 from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
 
@@ -60,7 +59,7 @@ def test_training_steps_give_the_reference_s_losses_and_latents(source, precisio
     assert jax.tree.structure(state.params.field) == jax.tree.structure(field)
     params = state.params._replace(field=cast(field, precision))
     table = {"vector": cast(stored["latents"], precision)}
-    state = in_precision(State(state.step, params, table, state.optimizer), precision)
+    state = in_precision(state._replace(params=params, table=table), precision)
     data = measurements.to_device(scans, np.ones(3, np.float32), config.model.extent.to_dict())
     pools = measurements.pools(scans.measured)
     loss = recipe.subject_loss(

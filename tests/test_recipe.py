@@ -48,11 +48,20 @@ def test_stages_without_steps_are_left_out():
     assert found[1].first == found[0].end == 4
 
 
-@pytest.mark.parametrize(("key", "value"), [("autodecoder.subjects", 0), ("joint.steps", -1), ("log_every", 0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("autodecoder.subjects", 0), ("joint.steps", -1), ("log_every", 0), ("skipped_in_row", -1)]
+)
 def test_settings_that_cannot_be_run_are_refused_by_name(key, value):
     config = tiny()
     config.train.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=f"train.{key}"):
+        recipe.stages(config)
+
+
+def test_a_guard_that_leaves_out_every_step_is_refused():
+    config = tiny()
+    config.hyper.skip_ratio = 1.0
+    with pytest.raises(InputError, match=r"hyper\.skip_ratio: expected more than 1; found 1"):
         recipe.stages(config)
 
 
@@ -84,6 +93,7 @@ def test_calibration_ends_at_the_best_tried_size_of_the_weights_given_the_sizes_
     def of(size):
         moved = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.log(size)), rule["weights"])
         parts = {"field": state.params.field, "start": state.params.start, "rule": rule | {"weights": moved}}
+        parts |= {"table": state.table}
         return (loss(parts, jnp.int32(0), keys[0])[0] + loss(parts, jnp.int32(1), keys[1])[0]) / 2
 
     found = {rate: float(of(rate)) for rate in entering.TRIED_WEIGHTS}

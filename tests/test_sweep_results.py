@@ -209,7 +209,7 @@ def test_best_py_holds_infinite_numbers_and_quotes(tmp_path):
     synthetic.write_sweep(tmp_path, base=base.to_dict())
     report(tmp_path)
     found = load_config(tmp_path / "best.py")
-    assert found.train.autodecoder.skip_above == math.inf
+    assert found.hyper.skip_ratio == math.inf
     assert found.data.path == base.data.path
 
 

@@ -292,10 +292,20 @@ def test_two_trainings_in_one_folder_are_refused_and_the_lock_ends_with_its_hold
     train(get_config(), folder)
 
 
+def test_a_training_that_moves_no_more_is_stopped_with_advice_in_one_line(tmp_path):
+    config = get_config()
+    config.train.autodecoder.rates.field = 1e30
+    config.train.skipped_in_row = 3
+    said = r"^train\.autodecoder\.rates\.field: .* found 1e\+30: 3 steps.*lower it"
+    with pytest.raises(InputError, match=said) as caught:
+        train(config, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_keys_that_do_not_change_the_numbers_may_differ(tmp_path):
     config = get_config()
     workdir.write_json(tmp_path / workdir.CONFIG, workdir.plain(config))
-    config.train.update({"steps_per_dispatch": 7, "save_every": 5, "log_every": 3, "keep": 9})
+    config.train.update({"steps_per_dispatch": 7, "save_every": 5, "log_every": 3, "keep": 9, "skipped_in_row": 7})
     workdir.check_config(tmp_path, config)
 
 
@@ -391,3 +401,27 @@ def test_every_config_trains_through_its_own_loader(path, tmp_path):
     steps = [r["step"] for r in records(folder) if "validation_psnr" not in r]
     assert steps == list(range(2, 4 * len(config.train.stages) + 1, 2))
     assert all(np.isfinite(r["loss"]) for r in records(folder) if "loss" in r)
+
+
+ALIGNED_LATER = {"model.modulation.parts": ("grid", "nuisance", "weights"), "adapt.residual.length": 0.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ALIGNED_LATER | {"adapt.labels": True, "hyper.context_labels": 1.0, "loss.intensity": "heteroscedastic"},
+        {"loss.intensity": "gamma", "model.intensity": "sigmoid"},
+        {"loss.balance": "own size", "hyper.segmentation": 1.0},
+    ],
+    ids=["motion, labels, variance", "speckle", "own size"],
+)
+def test_what_is_off_by_default_trains_through_all_stages_and_adapts(changes, tmp_path):
+    config = get_config()
+    config.update_from_flattened_dict(changes)
+    folder = train(config, tmp_path)
+    answer = trained.adapt_population(trained.restore(folder), data.load(config.data, "validation"))
+    assert np.isfinite(answer.intensity).all()
+    assert all(np.isfinite(record["loss"]) and not record["skipped"] for record in records(folder) if "loss" in record)
+    moved = answer.adapted[0].modulation.get("nuisance", {})
+    assert all(np.asarray(rows).any() for rows in moved.values())

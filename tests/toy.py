@@ -19,7 +19,7 @@ def hyper(**changes: float) -> Hyper:
     """Every number of `Hyper`: frequencies 30, spread 10, loss weights 1, step sizes 0.1, all else 0."""
     values = dict.fromkeys(Hyper._fields, 0.0) | {
         "omega_first": 30.0, "omega_last": 30.0, "spread": 10.0, "intensity": 1.0, "segmentation": 1.0, "side": 1.0,
-        "step_size": 0.1, "step_size_weights": 0.1,
+        "step_size": 0.1, "step_size_weights": 0.1, "skip_ratio": 10.0,
     }  # fmt: skip
     return Hyper(**{name: jnp.float32(value) for name, value in (values | changes).items()})._replace(seed=jnp.int32(0))
 
@@ -43,7 +43,7 @@ def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     config.model.modulation.grid.levels = ((*(2,) * axes, 4),)
     config.model.modulation.vector.size = 4
     for stage in config.train.stages:
-        config.train[stage].update({"steps": steps, "subjects": 2, "points": 64, "skip_above": 1e6})
+        config.train[stage].update({"steps": steps, "subjects": 2, "points": 64})
     config.train.autodecoder.patch = (8, 8)
     config.train.stop.update({"epochs": 0, "patience": 0})
     config.adapt.epochs = min(config.adapt.epochs, 2)

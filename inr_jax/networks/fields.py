@@ -209,9 +209,10 @@ def field(
     """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
 
     heads: name -> channels; `intensity` answers around 0.5 ("affine") or in (0, 1) ("sigmoid"), as the option of this
-    name says; `segmentation` gives logits. inputs_everywhere: the encoded coordinates enter every layer. encodings:
-    options by encoding. axes, read: of a grid modulation (modulations.read_grid). vector: a vector modulation is a
-    "shift" of every layer or an "input" of the first.
+    name says; `segmentation` gives logits, `spread` what a likelihood is told of its width (losses.py).
+    inputs_everywhere: the encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid
+    modulation (modulations.read_grid). vector: a vector modulation is a "shift" of every layer or an "input" of the
+    first.
     Raises InputError for an activation, an encoding, or a way to read or to enter that does not exist.
     """
     check_names(
