@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import measurements, population, visits
+from inr_jax import gauge, measurements, population, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -58,6 +58,9 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
             result.append(Stage(name, first, first + options.steps, learns, hyper_of(config, **rates)))
     if config.train.schedule not in ("cosine", "exponential"):
         raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
+    if config.train.whiten_by not in gauge.METRICS:
+        known = ", ".join(gauge.METRICS)
+        raise InputError(f"train.whiten_by: expected one of {known}; found {config.train.whiten_by!r}")
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")

@@ -13,9 +13,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 Params = Any  # a pytree of arrays
 Modulation = Any  # a dict of pytrees of arrays: all that is adapted to one subject
-CHANGES = ("weights", "encoding")  # its parts that change the shared parameters; all others are codes
+CHANGES = ("weights", "encoding", "head", "factors")  # its parts that change the shared parameters; all others are codes
 Coords = Float[Array, "*points k"]
 Values = dict[str, Array]  # head name -> [*points, channels]
+Field = Callable[[Coords], Values]
 Key = jax.Array
 
 
@@ -24,7 +25,7 @@ class MetaParams(NamedTuple):
 
     field: Params  # shared weights
     start: Params  # where a new subject's modulation starts
-    rule: Params  # how it moves: step sizes
+    rule: Params  # how it moves: step sizes, mixing, the ridge
 
 
 class Hyper(NamedTuple):
@@ -47,6 +48,7 @@ class Hyper(NamedTuple):
     side_swapped: Float[Array, ""] | float = 0.0  # 1: side values of the next person, as a control
     training_scans: Float[Array, ""] | float = 0.0  # the first so many are learned from; 0: all
     labelled_bscans: Float[Array, ""] | float = 0.0  # of each training scan, so many have labels; 0: all
+    prior: Float[Array, ""] | float = 0.0  # weight of the codes' mean square distance from the start, in inner steps
 
 
 class Side(NamedTuple):

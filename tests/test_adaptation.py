@@ -9,8 +9,9 @@ import optax
 import pytest
 from toy import hyper
 
-from inr_jax.adaptation import GRADIENT_RULE, adapt, fit, rule_params
+from inr_jax.adaptation import adapt, fit
 from inr_jax.errors import InputError
+from inr_jax.rules import GRADIENT_RULE, rule_params
 from inr_jax.types import Batch, MetaParams
 
 H = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.5]])

@@ -32,9 +32,11 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "metrics": {"metrics", "types", "errors"},
     "lpips": {"errors"},
     "networks": NUMERIC | {"networks"},
-    "adaptation": {"types", "errors"},
-    "population": {"types", "errors", "adaptation"},
+    "rules": {"types", "errors"},
+    "adaptation": {"types", "errors", "rules"},
+    "population": {"types", "errors", "adaptation", "rules"},
     "gauge": {"types"},
+    "ridge": {"types"},
     "operators": {"types", "coordinates"},
     "tasks": {"types", "coordinates", "losses", "metrics", "operators"},
     "scan": {"errors"},
@@ -66,7 +68,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "sweeps": {"errors", "config_script"},
     "command_flags": {"errors", "config_script"},
-    "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
+    "model": NUMERIC | {"networks", "adaptation", "rules", "population", "ridge", "tasks", "operators"},
     **dict.fromkeys(
         (
             "prepare",
