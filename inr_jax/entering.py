@@ -96,7 +96,7 @@ def whiten(
     each = jax.lax.map(lambda one: of_subject(*one), (subjects, keys))
     curvatures = jax.tree.map(lambda a: a.mean(0), each)
     covariances = gauge.covariance(state.table, _learned(data, hyper))
-    maps = gauge.whitening(*gauge.metrics(config.train.whiten_by, curvatures, covariances, config.train.whiten))
+    maps = gauge.maps(config.train.whiten_by, curvatures, covariances, config.train.whiten)
     field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
     return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
 

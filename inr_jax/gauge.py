@@ -81,24 +81,8 @@ def _precision(c: Float[Array, "c c"]) -> Float[Array, "c c"]:
     return jnp.linalg.inv(c) * jnp.trace(c) / len(c)
 
 
-# what T T' is: (curvature, covariance, damping) -> (metric, what is left to damp it by)
-METRICS: dict[str, Callable[[Array, Array, float], tuple[Array, float]]] = {
-    "curvature": lambda a, c, damping: (a, damping),
-    "covariance": lambda a, c, damping: (_precision(c), 0.0),
-    "both": lambda a, c, damping: (a + damping * jnp.trace(a) / len(a) * _precision(c), 0.0),
-}
-
-
-def metrics(
-    by: str, curvatures: dict[str, Params], covariances: dict[str, Params], damping: float
-) -> tuple[dict[str, Params], float]:
-    """T T' of every array of codes, and what is left to damp it by. by: of METRICS."""
-    _, left = METRICS[by](jnp.eye(1), jnp.eye(1), damping)
-    return jax.tree.map(lambda a, c: METRICS[by](a, c, damping)[0], curvatures, covariances), left
-
-
 def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params]:
-    """T [c, c], symmetric, for every curvature; scaled so that the steepest channel keeps its scale."""
+    """T [c, c], symmetric, for every curvature or other metric; scaled so that the steepest channel keeps its scale."""
 
     def root(a: Float[Array, "c c"]) -> Float[Array, "c c"]:
         values, basis = jnp.linalg.eigh(a)
@@ -106,6 +90,20 @@ def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params
         return (basis * jnp.sqrt(damped / damped.max())) @ basis.T
 
     return jax.tree.map(root, curvatures)
+
+
+# T T', and the share of the damping that is left to the identity: metric(curvature, covariance, damping)
+METRICS: dict[str, tuple[Callable[[Array, Array, float], Array], float]] = {
+    "curvature": (lambda a, c, damping: a, 1.0),
+    "covariance": (lambda a, c, damping: _precision(c), 0.0),
+    "both": (lambda a, c, damping: a + damping * jnp.trace(a) / len(a) * _precision(c), 0.0),
+}
+
+
+def maps(by: str, curvatures: dict[str, Params], covariances: dict[str, Params], damping: float) -> dict[str, Params]:
+    """T [c, c] of every array of codes, as `by` of METRICS has it."""
+    metric, left = METRICS[by]
+    return whitening(jax.tree.map(lambda a, c: metric(a, c, damping), curvatures, covariances), left * damping)
 
 
 def change(codes: Modulation, maps: dict[str, Params]) -> Modulation:

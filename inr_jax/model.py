@@ -197,6 +197,8 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
         )
+    if config.rule.changes_from < 0:
+        raise InputError(f"rule.changes_from: expected 0 or more; found {config.rule.changes_from}")
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
