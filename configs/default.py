@@ -90,7 +90,7 @@ def model() -> ConfigDict:
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
                 # any of vector, grid, lowrank: codes; weights, encoding (its tables), head (of intensities), factors
-                # (low-rank changes of hidden matrices): changes of what is shared. weights alone: a network for each scan
+                # (low-rank changes of hidden matrices): of what is shared. weights alone: one network for each scan
                 parts=("grid", "weights"),
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
@@ -226,8 +226,8 @@ def get_config() -> ConfigDict:
             adapt=dict(
                 steps=5,
                 points=32_768,  # new measurements at every step
-                # head of intensities solved for after the last step, with this penalty (in squared errors of points; the
-                # rule learns its logarithm); 0.0: not
+                # the head of intensities is solved for after the last step, with this penalty of its squared change
+                # (the sum over points unweighted; the rule learns its logarithm); 0.0: not
                 ridge=0.0,
                 together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
                 epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:

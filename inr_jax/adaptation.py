@@ -57,8 +57,9 @@ def adapt(
 ) -> tuple[Modulation, Float[Array, "steps"]]:
     """A few learned steps from the start: the adapted modulation, and the loss before each step.
 
-    Differentiable in `params`. finish: what follows the last step, on a batch of its own. first_order stops the gradient of the inner gradient, never of the modulation.
-    checkpoint: recompute each step on the way back (memory of one step instead of all).
+    Differentiable in `params`. finish: what follows the last step, on a batch of its own. first_order stops the
+    gradient of the inner gradient, never of the modulation. checkpoint: recompute each step on the way back (memory of
+    one step instead of all).
     """
 
     def objective(modulation: Modulation, batch: Batch) -> Array:

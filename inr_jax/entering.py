@@ -37,7 +37,9 @@ def make_enter(
     @jax.jit
     def enter(state: State, data: Measurements, hyper: Hyper) -> State:
         if comes_from_decoder:
-            state = state._replace(params=state.params._replace(start=_mean_code(state.table, _learned(data, hyper) > 0)))
+            state = state._replace(
+                params=state.params._replace(start=_mean_code(state.table, _learned(data, hyper) > 0))
+            )
         if first_inner and config.train.whiten:
             state = whiten(config, stage, state, model, data, pools, grid, hyper)
         if first_inner and config.rule.mixing == "population":

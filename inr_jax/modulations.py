@@ -4,8 +4,8 @@
 reads the code of its neighbourhood (for OCT en face: none along depth). `lowrank`: one factor per layer of a low-rank
 change of its matrix. `weights`: a full change of the shared weights, leaf by leaf; `encoding`: of what the encoding of
 the coordinates has learned alone; `head`: of the intensity's map alone; `factors`: a low-rank change A m of each hidden
-matrix, where A is shared and the subject's m begins at 0 (LoRA, Hu et al., ICLR 2022). Kinds combine: a modulation is a dict from kind to arrays. The network turns the
-codes that are read here into shifts of its layers.
+matrix, where A is shared and the subject's m begins at 0 (LoRA, Hu et al., ICLR 2022). Kinds combine: a modulation is a
+dict from kind to arrays. The network turns the codes that are read here into shifts of its layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Rules: how a modulation moves in an inner step, and what of that is learned.
 
-    m <- m - mix_i(exp(log rate_i) g)
+m <- m - mix_i(exp(log rate_i) g)
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def gradient_rule(mix: Mix = lambda own, change: change, *, changes_from: int = 
             return rows[jnp.minimum(step, rows.shape[0] - 1)]
 
         def scaled(part: str, log_rates: Params) -> Params:
-            waits = part in CHANGES and step < changes_from
+            waits = changes_from > 0 and part in CHANGES and step < changes_from
             return jax.tree.map(
                 lambda rows, g: jnp.where(waits, 0.0, jnp.exp(of_step(rows)) * g), log_rates, gradient[part]
             )

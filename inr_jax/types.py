@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Params = Any  # a pytree of arrays
 Modulation = Any  # a dict of pytrees of arrays: all that is adapted to one subject
-CHANGES = ("weights", "encoding", "head", "factors")  # its parts that change the shared parameters; all others are codes
+CHANGES = ("weights", "encoding", "head", "factors")  # its parts that change shared parameters; all others are codes
 Coords = Float[Array, "*points k"]
 Values = dict[str, Array]  # head name -> [*points, channels]
 Field = Callable[[Coords], Values]

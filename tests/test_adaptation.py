@@ -39,9 +39,18 @@ def params_of(rates, start=START):
     return MetaParams({}, {"m": jnp.float32(start)}, {"m": jnp.log(jnp.float32(rates))})
 
 
-def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, key=KEY, numbers=hyper(), **options):
+def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, key=KEY, prior=0.0, **options):
     return adapt(
-        loss, bind, params, draw, numbers, start=lambda s: s, rule=GRADIENT_RULE, steps=steps, key=key, **options
+        loss,
+        bind,
+        params,
+        draw,
+        hyper(prior=prior),
+        start=lambda s: s,
+        rule=GRADIENT_RULE,
+        steps=steps,
+        key=key,
+        **options,
     )
 
 
@@ -89,7 +98,7 @@ def test_outer_gradients_have_their_closed_forms(first_order):
 
 def test_the_prior_draws_the_steps_to_the_start():
     """Of m' H m / 2 + p mean (m - m_0)^2: each step's gradient is H m + 2 p (m - m_0) / 3."""
-    modulation, losses = adapted(params_of([0.2]), steps=5, numbers=hyper(prior=1.5))
+    modulation, losses = adapted(params_of([0.2]), steps=5, prior=1.5)
     m, seen = START, []
     for _ in range(5):
         seen.append(0.5 * m @ H @ m + 1.5 * ((m - START) ** 2).mean())

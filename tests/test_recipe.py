@@ -7,7 +7,7 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, entering, measurements, model, recipe, visits
+from inr_jax import coordinates, data, entering, gauge, measurements, model, recipe, visits
 from inr_jax.errors import InputError
 
 
@@ -143,3 +143,29 @@ def test_another_person_s_slo_wants_another_person(swapped, people, what):
         recipe.check_people(config, layered_population(people=people, eyes=2))
     config.hyper.side_swapped = 1.0
     recipe.check_people(config, layered_population(people=2, eyes=2))
+
+
+def test_a_metric_to_whiten_by_that_does_not_exist_is_refused():
+    config = tiny()
+    config.train.whiten_by = "hessian"
+    with pytest.raises(InputError, match=r"train\.whiten_by: expected one of curvature, covariance, both; .*'hessian'"):
+        recipe.stages(config)
+
+
+def test_a_rule_that_mixes_by_the_population_begins_with_the_covariance_of_its_cells():
+    config = tiny()
+    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0, "table_scale": 1.0})
+    config.rule.mixing = "population"
+    config.model.modulation.grid.levels = ((2, 3, 4), (3, 4, 2))
+    population = layered_population(people=2, shape=(5, 16, 16))  # four eyes
+    built = model.build(config, model.Signal.of(population))
+    state = recipe.initial_state(config, built, 4)
+    before, after = recipe.stages(config)
+    on_device = measurements.to_device(population, np.float32([1, 1, 1]))
+    pools = measurements.pools(population.measured)
+    entered = entering.make_enter(config, after, before, built, pools, (5, 16, 16))(state, on_device, after.hyper)
+    for name, rows in state.table["grid"].items():
+        expected = gauge.covariance_of_cells(rows, jnp.ones(4))
+        for matrix in entered.params.rule["mixing"][name]["covariance"]:
+            np.testing.assert_allclose(matrix, expected, atol=1e-5)
+    assert jax.tree.structure(entered) == jax.tree.structure(state)

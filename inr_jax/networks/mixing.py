@@ -6,8 +6,8 @@
     attention   s + rms(s) O(attention(s / rms(s) + place))
 
 What is seen at one cell so moves its neighbours: between measured B-scans there is nothing else that could. The last
-factor of what is learned starts at 0: a rule begins as the one without mixing. All scale with s. Self-attention among latents
-between inner steps is MetaLF's (van Herten et al., 2026).
+factor of what is learned starts at 0: a rule begins as the one without mixing. All scale with s. Self-attention among
+latents between inner steps is MetaLF's (van Herten et al., 2026).
 """
 
 from collections.abc import Callable, Mapping
