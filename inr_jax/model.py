@@ -163,6 +163,8 @@ def _ridge(config: ConfigDict) -> tuple[Callable[[], Params], adaptation.Finish]
         return dict, adaptation.as_stepped
     if config.adapt.ridge < 0:
         raise InputError(f"adapt.ridge: expected 0.0 or more; found {config.adapt.ridge:g}")
+    if config.adapt.epochs or not config.train.stages:
+        raise InputError("adapt.ridge: expected 0.0 where scans are fitted (adapt.epochs, or no train.stages)")
     if config.model.intensity != "affine":
         raise InputError(f"adapt.ridge: expected 0.0 where model.intensity is {config.model.intensity}, not affine")
     return lambda: {"ridge": jnp.log(jnp.float32(config.adapt.ridge))}, ridge.last_layer

@@ -58,9 +58,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
             result.append(Stage(name, first, first + options.steps, learns, hyper_of(config, **rates)))
     if config.train.schedule not in ("cosine", "exponential"):
         raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
-    if config.train.whiten_by not in gauge.METRICS:
-        known = ", ".join(gauge.METRICS)
-        raise InputError(f"train.whiten_by: expected one of {known}; found {config.train.whiten_by!r}")
+    _check_whitening(config, [stage.name for stage in result])
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
@@ -74,6 +72,21 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
     return tuple(result)
+
+
+def _check_whitening(config: ConfigDict, stages: list[str]) -> None:
+    """Raises InputError for a metric that does not exist, or where codes that were not learned are to tell it."""
+    if config.train.whiten_by not in gauge.METRICS:
+        known = ", ".join(gauge.METRICS)
+        raise InputError(f"train.whiten_by: expected one of {known}; found {config.train.whiten_by!r}")
+    if stages and "autodecoder" not in stages:
+        if config.rule.mixing == "population":
+            raise InputError("rule.mixing: expected another where train.stages has no autodecoder; found population")
+        if config.train.whiten and config.train.whiten_by != "curvature":
+            found = config.train.whiten_by
+            raise InputError(
+                f"train.whiten_by: expected curvature where train.stages has no autodecoder; found {found}"
+            )
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:

@@ -145,10 +145,19 @@ def test_another_person_s_slo_wants_another_person(swapped, people, what):
     recipe.check_people(config, layered_population(people=2, eyes=2))
 
 
-def test_a_metric_to_whiten_by_that_does_not_exist_is_refused():
+@pytest.mark.parametrize(
+    ("key", "value", "stages", "said"),
+    [
+        ("train.whiten_by", "hessian", ("autodecoder", "rule"), "one of curvature, covariance, both; found 'hessian'"),
+        ("train.whiten_by", "both", ("rule",), "curvature where train.stages has no autodecoder; found both"),
+        ("rule.mixing", "population", ("rule",), "another where train.stages has no autodecoder; found population"),
+    ],
+)
+def test_a_metric_that_no_population_tells_is_refused(key, value, stages, said):
     config = tiny()
-    config.train.whiten_by = "hessian"
-    with pytest.raises(InputError, match=r"train\.whiten_by: expected one of curvature, covariance, both; .*'hessian'"):
+    config.train.stages = stages
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=f"{key}: expected {said}"):
         recipe.stages(config)
 
 

@@ -111,6 +111,7 @@ def test_a_model_s_rule_holds_a_mixing_of_every_level_for_each_of_its_steps(per_
         ({"rule.mixing": "conv", "model.modulation.parts": ("vector",)}, "rule.mixing: expected none .* found conv"),
         ({"adapt.ridge": -1.0}, "adapt.ridge: expected 0.0 or more; found -1"),
         ({"adapt.ridge": 1.0, "model.intensity": "sigmoid"}, "adapt.ridge: expected 0.0 where .* sigmoid"),
+        ({"adapt.ridge": 1.0, "adapt.epochs": 3}, "adapt.ridge: expected 0.0 where scans are fitted"),
         ({"rule.changes_from": -1}, "rule.changes_from: expected 0 or more; found -1"),
     ],
 )
