@@ -9,6 +9,8 @@ from synthetic import layered_population
 from configs import default
 from inr_jax import coordinates, data, entering, gauge, measurements, model, recipe, visits
 from inr_jax.errors import InputError
+from inr_jax.population import State
+from inr_jax.types import MetaParams
 
 
 def tiny():
@@ -161,6 +163,17 @@ def test_a_metric_that_no_population_tells_is_refused(key, value, stages, said):
         recipe.stages(config)
 
 
+def test_a_mixing_by_the_population_is_the_covariance_of_every_level_s_cells_for_each_step():
+    draw = np.random.default_rng(0)
+    table = {"grid": {"level_0": jnp.asarray(draw.normal(size=(4, 2, 3, 2)), jnp.float32)}}
+    rule = {"mixing": {"level_0": {"covariance": jnp.zeros((5, 6, 6))}}}
+    state = State(jnp.int32(0), MetaParams({}, {}, rule), table, ())
+    found = entering.population_mixing(state, jnp.ones(4))
+    expected = gauge.covariance_of_cells(table["grid"]["level_0"], jnp.ones(4))
+    np.testing.assert_array_equal(found["level_0"]["covariance"], np.broadcast_to(expected, (5, 6, 6)))
+
+
+@pytest.mark.slow
 def test_a_rule_that_mixes_by_the_population_begins_with_the_covariance_of_its_cells():
     config = tiny()
     config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0, "table_scale": 1.0})
