@@ -79,9 +79,20 @@ def sweep_modulation_size():
 
 
 def sweep_moves():
-    """Is it worth moving the shared weights for a new eye, or do its codes suffice?"""
-    yield "codes", {"model.modulation.parts": ("grid",)}
-    yield "codes and weights", {"model.modulation.parts": ("grid", "weights")}
+    """Is it worth moving the shared weights for a new eye, all of them, at a low rank, or late; or do codes suffice?
+
+    `low-rank weights`: a change A m of each hidden matrix, A shared. `low rank`: one factor per rank and layer, both
+    its matrices shared. `late`: in the last two of five steps.
+    """
+    for word, parts, first in (
+        ("codes", ("grid",), 0),
+        ("codes and weights", ("grid", "weights"), 0),
+        ("codes and low-rank weights", ("grid", "factors"), 0),
+        ("codes and low rank", ("grid", "lowrank"), 0),
+        ("codes and head", ("grid", "head"), 0),
+        ("codes and late weights", ("grid", "weights"), 3),
+    ):
+        yield word, {"model.modulation.parts": parts, "rule.changes_from": first}
 
 
 def sweep_nuisance():
@@ -107,9 +118,10 @@ def sweep_step_size():
 
 
 def sweep_whitening():
-    """Does a step in whitened codes go further than one in codes as the auto-decoder left them?"""
-    yield "whitened", {"train.whiten": 3.0}
-    yield "as learned", {"train.whiten": 0.0}
+    """Does a step in whitened codes go further than one in codes as they were learned, and whitened by what?"""
+    yield "as learned", {"train.whiten": 0.0, "train.whiten_by": "curvature"}
+    for by in ("curvature", "covariance", "both"):
+        yield by, {"train.whiten": 3.0, "train.whiten_by": by}
 
 
 def sweep_rule():
@@ -117,6 +129,24 @@ def sweep_rule():
     for per in ("leaf", "channel", "element"):
         yield per, {"rule.per": per, "rule.per_step": False}
         yield f"{per} and step", {"rule.per": per, "rule.per_step": True}
+
+
+def sweep_mixing():
+    """Does it help that cells mix their steps: by what was learned, or by the covariance of the population?"""
+    for mixing in ("none", "conv", "separable", "attention", "population"):
+        yield {"rule.mixing": mixing}
+
+
+def sweep_ridge():
+    """What does a last layer that is solved for add to learned steps? The penalty is where its learning starts."""
+    for penalty in (0.0, 1.0, 10.0, 100.0):
+        yield {"adapt.ridge": penalty}
+
+
+def sweep_prior():
+    """Do codes want to be drawn to the start within the inner steps, where these are few?"""
+    for weight in (0.0, 1e-4, 1e-3, 1e-2):
+        yield {"hyper.prior": weight}
 
 
 def sweep_inner_steps():

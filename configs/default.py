@@ -90,8 +90,8 @@ def model() -> ConfigDict:
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
             modulation=dict(
                 # any of vector, grid, lowrank: codes; nuisance: how B-scans moved (operators/moved_bscan.py);
-                # weights, encoding (its tables): changes of what is shared.
-                # weights alone: one network for each scan
+                # weights, encoding (its tables), head (of intensities), factors (low-rank changes of hidden matrices):
+                # changes of what is shared. weights alone: one network for each scan
                 parts=("grid", "weights"),
                 axes=(0, 2),  # the coordinates a grid spans; OCT: en face
                 read="linear",  # linear | nearest (with cell-local coordinates)
@@ -100,6 +100,7 @@ def model() -> ConfigDict:
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
                 nuisance=dict(bscans=64),  # at most so many in a scan
+                factors=dict(rank=4),
             ),
         )
     )
@@ -138,6 +139,26 @@ def hyper() -> ConfigDict:
             skip_ratio=10.0,
             step_size=10.0,  # overwritten where train.calibrate is on
             step_size_weights=1e-3,
+            prior=0.0,  # weight of the codes' mean square distance from the start in the inner loss; 0.0: none
+        )
+    )
+
+
+def rule() -> ConfigDict:
+    """How a modulation moves in an inner step (inr_jax/adaptation.py)."""
+    return ConfigDict(
+        dict(
+            per="channel",  # step sizes per leaf | channel | element
+            per_step=True,  # for every step its own step sizes and mixing
+            changes_from=0,  # the first step at which weights (all that is shared) move, too
+            # of the steps of a grid's cells: none | conv | separable | attention | population (networks/mixing.py)
+            mixing="none",
+            mixings=dict(
+                conv=dict(cells=3),  # width of the kernel along each axis
+                separable=dict(cells=3),
+                attention=dict(heads=2, size=16),  # size: of queries, keys and values, over all heads
+                population=dict(),
+            ),
         )
     )
 
@@ -178,6 +199,7 @@ def train() -> ConfigDict:
                 rates=dict(field=3e-5, start=1e-3, rule=0.01),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
+            whiten_by="curvature",  # curvature | covariance (of the population's codes) | both (inr_jax/gauge.py)
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             skipped_in_row=100,  # steps left out one after the other at which training stops; 0: never
             clip=1.0,  # of each part's gradient norm; 0.0: none
@@ -207,10 +229,13 @@ def get_config() -> ConfigDict:
             model=model(),
             loss=loss(),
             hyper=hyper(),
-            rule=dict(per="channel", per_step=True),  # step sizes per leaf | channel | element, for every step its own
+            rule=rule(),
             adapt=dict(
                 steps=5,
                 points=32_768,  # new measurements at every step
+                # the head of intensities is solved for after the last step, with this penalty of its squared change
+                # (the sum over points unweighted; the rule learns its logarithm); 0.0: not
+                ridge=0.0,
                 together=1,  # scans that are adapted at once (vmap); 1: one after the other, faster on a CPU
                 labels=False,  # the scan's own labels are learned from, too, where it has them
                 epochs=0,  # at most, instead of learned steps: Adam on the modulation; 0: not. Of these alone:

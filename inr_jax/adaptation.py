@@ -1,6 +1,7 @@
 """The inner loops: `adapt` takes a few learned steps, `fit` many of an optimiser's. Both see only callables.
 
-    m_0 = start,   m_{i+1}, s_{i+1} = rule.update(rule params, i, grad_m loss(bind(field, m_i), batch_i), s_i, m_i)
+    m_0 = start,   m_{i+1}, s_{i+1} = rule.update(rule params, i, grad_m L_i(m_i), s_i, m_i)
+    L_i(m) = loss(bind(field, m), batch_i) + prior mean (m - m_0)^2        (the prior over codes alone)
 
 `draw(key)` gives a new batch of measurements at every step.
 """
@@ -14,61 +15,29 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from inr_jax.errors import InputError
-from inr_jax.types import CHANGES, NUISANCE, Batch, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.rules import Rule
+from inr_jax.types import CHANGES, Batch, Field, Hyper, Key, MetaParams, Modulation, Params
 
 Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
 Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
 Draw = Callable[[Key], Batch]
+Finish = Callable[[Params, Field, Modulation, Batch], Modulation]
 
 
-class Rule(NamedTuple):
-    """How a modulation moves: a pair of pure functions, as in optax."""
-
-    init: Callable[[Params, Modulation], Any]  # (rule params, modulation) -> state
-    update: Callable[..., tuple[Modulation, Any]]  # (rule params, step, gradient, state, modulation)
+def as_stepped(rule: Params, field: Field, modulation: Modulation, batch: Batch) -> Modulation:
+    """The finish that leaves what the steps have found."""
+    return modulation
 
 
-def step_size_starts(modulation: Modulation, hyper: Hyper) -> Modulation:
-    """One step size per leaf: `step_size_weights` where the shared parameters change, `step_size` for codes."""
-
-    def start(part: str, leaves: Params) -> Params:
-        size = hyper.step_size_weights if part in CHANGES else hyper.step_size
-        return jax.tree.map(lambda _: size, leaves)
-
-    return {part: start(part, leaves) for part, leaves in modulation.items()}
-
-
-def rule_params(modulation: Modulation, hyper: Hyper, *, steps: int, per: str, per_step: bool) -> Params:
-    """Log step sizes: one per leaf, channel (a code's last axis) or element, the same at every step or one for each.
-
-    per: "leaf" | "channel" | "element". Shapes: [steps or 1], and behind it [c] or the leaf's. Changes of the shared
-    parameters have no channels: one step size per leaf. So has motion, whatever `per` is: scans differ in B-scans.
-    """
-    tails: dict[str, Callable[[str, Array], tuple[int, ...]]] = {
-        "leaf": lambda part, leaf: (),
-        "channel": lambda part, leaf: () if part in (*CHANGES, NUISANCE) else leaf.shape[-1:],
-        "element": lambda part, leaf: () if part == NUISANCE else leaf.shape,
-    }
-    if per not in tails:
-        raise InputError(f"rule.per: expected one of {', '.join(tails)}; found {per!r}")
-    rows = steps if per_step else 1
-
-    def log_rate(path: tuple, leaf: Array, start: Array) -> Array:
-        return jnp.broadcast_to(jnp.log(start), (rows, *tails[per](path[0].key, leaf)))
-
-    return jax.tree_util.tree_map_with_path(log_rate, modulation, step_size_starts(modulation, hyper))
-
-
-def _gradient_step(rule: Params, step: Array, gradient: Modulation, state: Any, modulation: Modulation) -> Any:
-    """m <- m - exp(log rate) g. Steps beyond those the rule was learned for use its last row."""
-
-    def move(log_rate: Array, g: Array, m: Array) -> Array:
-        return m - jnp.exp(log_rate[jnp.minimum(step, log_rate.shape[0] - 1)]) * g
-
-    return jax.tree.map(move, rule, gradient, modulation), state
-
-
-GRADIENT_RULE = Rule(init=lambda rule, modulation: (), update=_gradient_step)
+def distance(codes: Modulation, origin: Modulation) -> Float[Array, ""] | float:
+    """Mean square distance of codes, over their arrays; changes of the shared parameters do not count."""
+    squares = [
+        jnp.mean((a - b) ** 2)
+        for part in codes
+        if part not in CHANGES
+        for a, b in zip(jax.tree.leaves(codes[part]), jax.tree.leaves(origin[part]), strict=True)
+    ]
+    return sum(squares) / max(len(squares), 1)
 
 
 def adapt(
@@ -82,17 +51,20 @@ def adapt(
     rule: Rule,
     steps: int,
     key: Key,
+    finish: Finish = as_stepped,
     first_order: bool = False,
     checkpoint: bool = False,
 ) -> tuple[Modulation, Float[Array, "steps"]]:
     """A few learned steps from the start: the adapted modulation, and the loss before each step.
 
-    Differentiable in `params`. first_order stops the gradient of the inner gradient, never of the modulation.
-    checkpoint: recompute each step on the way back (memory of one step instead of all).
+    Differentiable in `params`. finish: what follows the last step, on a batch of its own. first_order stops the
+    gradient of the inner gradient, never of the modulation. checkpoint: recompute each step on the way back (memory of
+    one step instead of all).
     """
 
     def objective(modulation: Modulation, batch: Batch) -> Array:
-        return loss(bind(params.field, modulation, hyper), batch, hyper)[0]
+        value = loss(bind(params.field, modulation, hyper), batch, hyper)[0]
+        return value + hyper.prior * distance(modulation, origin)
 
     def step(carry: tuple[Modulation, Any], i: Array) -> tuple[tuple[Modulation, Any], Array]:
         modulation, state = carry
@@ -101,10 +73,11 @@ def adapt(
             gradient = jax.lax.stop_gradient(gradient)
         return rule.update(params.rule, i, gradient, state, modulation), value
 
-    modulation = start(params.start)
-    carry = (modulation, rule.init(params.rule, modulation))
+    origin = start(params.start)
+    carry = (origin, rule.init(params.rule, origin))
     (modulation, _), losses = jax.lax.scan(jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps))
-    return modulation, losses
+    last = draw(jax.random.fold_in(key, steps))
+    return finish(params.rule, bind(params.field, modulation, hyper), modulation, last), losses
 
 
 class Fitting(NamedTuple):

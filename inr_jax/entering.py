@@ -5,10 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import gauge, measurements, population
+from inr_jax import gauge, measurements, population, rules
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model
 from inr_jax.population import State
@@ -37,9 +37,14 @@ def make_enter(
     @jax.jit
     def enter(state: State, data: Measurements, hyper: Hyper) -> State:
         if comes_from_decoder:
-            state = state._replace(params=state.params._replace(start=_mean_code(state.table, hyper)))
+            state = state._replace(
+                params=state.params._replace(start=_mean_code(state.table, _learned(data, hyper) > 0))
+            )
         if first_inner and config.train.whiten:
             state = whiten(config, stage, state, model, data, pools, grid, hyper)
+        if first_inner and config.rule.mixing == "population":
+            mixing = population_mixing(state, _learned(data, hyper))
+            state = state._replace(params=state.params._replace(rule=state.params.rule | {"mixing": mixing}))
         if first_inner and config.train.calibrate:
             rule = calibrate(config, stage, state, model, data, pools, grid, hyper)
             state = state._replace(params=state.params._replace(rule=rule))
@@ -48,12 +53,15 @@ def make_enter(
     return enter
 
 
-def _mean_code(table: Modulation, hyper: Hyper) -> Modulation:
-    """Of those that were learned."""
+def _learned(data: Measurements, hyper: Hyper) -> Float[Array, "N"]:
+    """1 for subjects that are learned from."""
+    subjects = jnp.arange(data.scale.shape[0])
+    return jnp.where((hyper.training_scans == 0) | (subjects < hyper.training_scans), 1.0, 0.0)
 
+
+def _mean_code(table: Modulation, is_learned: Bool[Array, "N"]) -> Modulation:
     def mean(rows: Float[Array, "N *m"]) -> Float[Array, "*m"]:
-        learned = (hyper.training_scans == 0) | (jnp.arange(len(rows)) < hyper.training_scans)
-        return rows.mean(0, where=learned.reshape(-1, *(1,) * (rows.ndim - 1)))
+        return rows.mean(0, where=is_learned.reshape(-1, *(1,) * (rows.ndim - 1)))
 
     return jax.tree.map(mean, table)
 
@@ -69,7 +77,10 @@ def whiten(
     config: ConfigDict, stage: Stage, state: State, model: Model,
     data: Measurements, pools: measurements.Pools, grid: tuple[int, ...], hyper: Hyper,
 ) -> State:  # fmt: skip
-    """The same fields in codes whose channels all move an answer alike: `gauge`, at the start, over some subjects."""
+    """The same fields in codes whose channels all move an answer alike (or vary alike: train.whiten_by).
+
+    `gauge`, at the start; its curvature over some subjects.
+    """
     subjects = _tried_on(data, hyper)
     params, options = state.params, config.train[stage.name]
 
@@ -88,9 +99,21 @@ def whiten(
 
     keys = jax.random.split(jax.random.key(hyper.seed + 6), len(subjects))
     each = jax.lax.map(lambda one: of_subject(*one), (subjects, keys))
-    maps = gauge.whitening(jax.tree.map(lambda a: a.mean(0), each), config.train.whiten)
+    curvatures = jax.tree.map(lambda a: a.mean(0), each)
+    covariances = gauge.covariance(state.table, _learned(data, hyper))
+    maps = gauge.maps(config.train.whiten_by, curvatures, covariances, config.train.whiten)
     field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
     return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
+
+
+def population_mixing(state: State, learned: Float[Array, "N"]) -> Params:
+    """The covariance of every level's cells over the population, as `rule.mixing` = population takes it."""
+
+    def level(mixing: Params, rows: Float[Array, "N *cells c"]) -> Params:
+        found = gauge.covariance_of_cells(rows, learned)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(found, leaf.shape), mixing)
+
+    return {name: level(leaf, state.table["grid"][name]) for name, leaf in state.params.rule["mixing"].items()}
 
 
 def calibrate(
@@ -101,12 +124,13 @@ def calibrate(
     loss = subject_loss(config, stage, model, data, pools, grid, hyper)
     subjects = _tried_on(data, hyper)
     keys = jax.random.split(jax.random.key(hyper.seed + 2), len(subjects))
-    leaves, structure = jax.tree.flatten(state.params.rule)
-    groups = _rule_groups(state.params.rule)
+    untried = rules.step_sizes(state.params.rule)
+    leaves, structure = jax.tree.flatten(untried)
+    groups = _rule_groups(untried)
 
     def rule(sizes: Float[Array, "groups"]) -> Params:
         filled = [jnp.full_like(leaf, jnp.log(sizes[g])) for leaf, g in zip(leaves, groups, strict=True)]
-        return jax.tree.unflatten(structure, filled)
+        return state.params.rule | jax.tree.unflatten(structure, filled)
 
     def mean_loss(sizes: Float[Array, "groups"]) -> Array:
         params = state.params._replace(rule=rule(sizes))
@@ -119,7 +143,7 @@ def calibrate(
         found = jax.lax.map(mean_loss, trials)
         return trials[jnp.argmin(jnp.where(jnp.isnan(found), jnp.inf, found))], None
 
-    tried = _tried_sizes(state.params.rule, max(groups) + 1)
+    tried = _tried_sizes(untried, max(groups) + 1)
     sizes, _ = jax.lax.scan(choose, jnp.full(len(tried), STILL), jnp.arange(len(tried)))
     return rule(sizes)
 

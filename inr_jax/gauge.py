@@ -4,6 +4,13 @@ An inner step does: it goes down the gradient of the codes as they are written. 
 hundred times as much as another, a step that suits the first hardly moves the second. With the curvature
 A = mean over places of J^T J, J = d answer / d code, the gauge T = (A + damping mean(eig A))^(1/2) makes a plain step
 in the new codes the damped Gauss-Newton step (A + ...)^-1 g in the old ones, channel by channel, the same in all cells.
+
+What a population knows of codes is their covariance. As that of an eye's grid is taken to be a Kronecker product, en
+face by channel, C of the channels makes a gauge, too: T = C^(-1/2), in which all channels vary alike. Where C damps
+the curvature in place of the identity, T = (A + damping mean(eig A) mean(eig C) C^-1)^(1/2): the Gauss-Newton step to
+the most probable codes. The factor en face mixes cells, which no gauge of channels does: it is a rule's
+(networks/mixing.py). Covariances are shrunk to a multiple of the identity: Ledoit and Wolf, J. Multivariate Analysis,
+2004.
 """
 
 from collections.abc import Callable
@@ -34,8 +41,48 @@ def curvature(answer: Callable[[Modulation], Float[Array, "n"]], codes: Modulati
     return jax.tree.map(lambda j: j.T @ j / j.shape[0], jacobian)
 
 
+def shrunk(samples: Float[Array, "n p"], count: Float[Array, ""] | float) -> Float[Array, "p p"]:
+    """The covariance of centred samples, `count` of them, shrunk as suits independent ones; rows of zeros are none.
+
+    S = X'X / n,   mu = tr S / p,   (1 - rho) S + rho mu I,   rho = min(1, sum_k |x_k x_k' - S|^2 / n^2 / |S - mu I|^2)
+    """
+    s = samples.T @ samples / count
+    identity = jnp.trace(s) / len(s) * jnp.eye(len(s))
+    spread = ((samples**2).sum(-1) ** 2).sum() / count**2 - (s**2).sum() / count
+    far = ((s - identity) ** 2).sum()
+    rho = jnp.where(far > 0, jnp.minimum(spread / jnp.maximum(far, jnp.finfo(far.dtype).tiny), 1), 1)
+    return (1 - rho) * s + rho * identity
+
+
+def _centred(rows: Float[Array, "N *m"], learned: Float[Array, "N"]) -> Float[Array, "N *m"]:
+    weights = learned.reshape(-1, *(1,) * (rows.ndim - 1))
+    return (rows - (weights * rows).sum(0) / learned.sum()) * weights
+
+
+def covariance(table: Modulation, learned: Float[Array, "N"]) -> dict[str, Params]:
+    """C [c, c] of the channels of every array of codes, over subjects and cells. learned: 1 for subjects that count."""
+
+    def of(rows: Float[Array, "N *m"]) -> Float[Array, "c c"]:
+        samples = _centred(rows, learned).reshape(-1, rows.shape[-1])
+        return shrunk(samples, learned.sum() * len(samples) / len(rows))
+
+    return {part: jax.tree.map(of, leaves) for part, leaves in table.items() if part in KINDS}
+
+
+def covariance_of_cells(rows: Float[Array, "N *cells c"], learned: Float[Array, "N"]) -> Float[Array, "n n"]:
+    """R of a grid's n cells over subjects and channels, of mean variance 1; whitened channels count alike."""
+    n, channels = rows[0, ..., 0].size, rows.shape[-1]
+    samples = jnp.swapaxes(_centred(rows, learned).reshape(len(rows), n, channels), 1, 2).reshape(-1, n)
+    r = shrunk(samples, learned.sum() * channels)
+    return r * n / jnp.trace(r)
+
+
+def _precision(c: Float[Array, "c c"]) -> Float[Array, "c c"]:
+    return jnp.linalg.inv(c) * jnp.trace(c) / len(c)
+
+
 def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params]:
-    """T [c, c], symmetric, for every curvature; scaled so that the steepest channel keeps its scale."""
+    """T [c, c], symmetric, for every curvature or other metric; scaled so that the steepest channel keeps its scale."""
 
     def root(a: Float[Array, "c c"]) -> Float[Array, "c c"]:
         values, basis = jnp.linalg.eigh(a)
@@ -43,6 +90,20 @@ def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params
         return (basis * jnp.sqrt(damped / damped.max())) @ basis.T
 
     return jax.tree.map(root, curvatures)
+
+
+# T T', and the share of the damping that is left to the identity: metric(curvature, covariance, damping)
+METRICS: dict[str, tuple[Callable[[Array, Array, float], Array], float]] = {
+    "curvature": (lambda a, c, damping: a, 1.0),
+    "covariance": (lambda a, c, damping: _precision(c), 0.0),
+    "both": (lambda a, c, damping: a + damping * jnp.trace(a) / len(a) * _precision(c), 0.0),
+}
+
+
+def maps(by: str, curvatures: dict[str, Params], covariances: dict[str, Params], damping: float) -> dict[str, Params]:
+    """T [c, c] of every array of codes, as `by` of METRICS has it."""
+    metric, left = METRICS[by]
+    return whitening(jax.tree.map(lambda a, c: metric(a, c, damping), curvatures, covariances), left * damping)
 
 
 def change(codes: Modulation, maps: dict[str, Params]) -> Modulation:

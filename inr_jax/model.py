@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from inr_jax import adaptation, coordinates, losses, modulations
+from inr_jax import adaptation, coordinates, losses, modulations, ridge, rules
 from inr_jax.errors import InputError
-from inr_jax.networks import fields, modulated_siren
+from inr_jax.networks import fields, mixing, modulated_siren
 from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
@@ -115,13 +116,18 @@ class Network(NamedTuple):
     change_gauge: Callable[[Params, Params], Params]
 
 
-def _network(options: ConfigDict, signal: Signal, *, has_spread: bool) -> Network:
-    """The network that `model.network` names. has_spread: with a head of this name, which a likelihood wants."""
+def _heads(config: ConfigDict, signal: Signal) -> dict[str, int]:
+    """Channels of every head: of a likelihood also its spread, of the ridge the hidden layer that it works on."""
     heads = {"intensity": signal.channels}
-    if signal.classes and options.segmentation:
+    if signal.classes and config.model.segmentation:
         heads["segmentation"] = signal.classes
-    if has_spread:
+    if config.loss.intensity in losses.LIKELIHOODS:
         heads["spread"] = signal.channels
+    return heads | ({"hidden": config.model.width} if config.adapt.ridge else {})
+
+
+def _network(options: ConfigDict, signal: Signal, heads: dict[str, int]) -> Network:
+    """The network that `model.network` names."""
     shared = dict(
         width=options.width,
         depth=options.depth,
@@ -134,7 +140,7 @@ def _network(options: ConfigDict, signal: Signal, *, has_spread: bool) -> Networ
     )
     if options.network == "modulated_siren":
         parts = set(options.modulation.parts)
-        if not {"vector"} <= parts <= {"vector", NUISANCE, *CHANGES}:
+        if not {"vector"} <= parts <= {"vector", NUISANCE, *CHANGES} - {"factors"}:
             raise InputError(
                 f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
             )
@@ -152,6 +158,54 @@ def _network(options: ConfigDict, signal: Signal, *, has_spread: bool) -> Networ
         bfloat16=options.bfloat16,
     )
     return Network(init, apply, fields.change_gauge)
+
+
+def _mixing(options: ConfigDict, codes: Modulation, rows: int) -> tuple[Callable[[Key], Params], rules.Mix]:
+    """What `rule.mixing` names: (init of a rule's further parameters, `rows` for each level; mix of a change)."""
+    if options.mixing == "none":
+        return lambda key: {}, lambda own, change: change
+    init_one, apply = mixing.mixer(options.mixing, options.mixings.to_dict())
+    if "grid" not in codes:
+        raise InputError(f"rule.mixing: expected none where model.modulation.parts has no grid; found {options.mixing}")
+
+    def init(key: Key) -> Params:
+        def level(key: Key, cells: Array) -> Params:
+            return jax.vmap(lambda k: init_one(k, cells))(jax.random.split(key, rows))
+
+        keys = jax.random.split(key, len(codes["grid"]))
+        levels = codes["grid"].items()
+        return {"mixing": {name: level(k, cells) for k, (name, cells) in zip(keys, levels, strict=True)}}
+
+    def mix(own: Params, change: Modulation) -> Modulation:
+        return change | {"grid": {name: apply(own[name], step) for name, step in change["grid"].items()}}
+
+    return init, mix
+
+
+def _ridge(config: ConfigDict) -> tuple[Callable[[], Params], adaptation.Finish]:
+    """What `adapt.ridge` asks for: (init of a rule's further parameters, what follows the last step)."""
+    if not config.adapt.ridge:
+        return dict, adaptation.as_stepped
+    if config.adapt.ridge < 0:
+        raise InputError(f"adapt.ridge: expected 0.0 or more; found {config.adapt.ridge:g}")
+    if config.adapt.epochs or not config.train.stages:
+        raise InputError("adapt.ridge: expected 0.0 where scans are fitted (adapt.epochs, or no train.stages)")
+    if config.model.intensity != "affine":
+        raise InputError(f"adapt.ridge: expected 0.0 where model.intensity is {config.model.intensity}, not affine")
+    return lambda: {"ridge": jnp.log(jnp.float32(config.adapt.ridge))}, ridge.last_layer
+
+
+def _with_factors(network: Network, options: ConfigDict) -> Network:
+    """The network that shares `factors`, too, where the modulation has them."""
+    if "factors" not in options.parts:
+        return network
+
+    def init(key: Key, codes: Modulation, hyper: Hyper) -> Params:
+        field = network.init(key, codes, hyper)
+        drawn = modulations.shared_factors(field, rank=options.factors.rank, key=jax.random.fold_in(key, 2))
+        return field | {"factors": drawn}
+
+    return network._replace(init=init)
 
 
 def build(config: ConfigDict, signal: Signal) -> Model:
@@ -181,6 +235,8 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
         )
+    if config.rule.changes_from < 0:
+        raise InputError(f"rule.changes_from: expected 0 or more; found {config.rule.changes_from}")
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
     if NUISANCE in parts:
@@ -188,23 +244,27 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
-    network = _network(options, signal, has_spread=config.loss.intensity in losses.LIKELIHOODS)
+    network = _with_factors(_network(options, signal, _heads(config, signal)), options.modulation)
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
+    init_ridge, finish = _ridge(config)
+    init_mixing, mix = _mixing(config.rule, codes, config.adapt.steps if config.rule.per_step else 1)
 
     def start(learned: Params) -> Modulation:
         """The learned codes; motion and changes of the shared parameters begin at zero."""
         return modulations.at_rest(learned) | modulations.no_change(shapes, parts)
 
     def init(key: Key, hyper: Hyper) -> MetaParams:
-        rule = adaptation.rule_params(
+        rule = rules.rule_params(
             start(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
         )
+        rule = rule | init_mixing(jax.random.fold_in(key, 1)) | init_ridge()
         return MetaParams(network.init(key, codes, hyper), codes, rule)
 
     learner = Learner(
         make_bind(network.apply, side_range=options.side, block=options.block),
         start,
-        adaptation.GRADIENT_RULE,
+        rules.gradient_rule(mix, changes_from=config.rule.changes_from),
         *reconstruction.make_losses(**config.loss.to_dict(), context_has_labels=config.adapt.labels),
+        finish,
     )
     return Model(init, learner, codes, network.change_gauge)

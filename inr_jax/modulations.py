@@ -3,9 +3,10 @@
 `vector`: one code for the whole subject. `grid`: codes on one or more grids over some of the axes, so that a place
 reads the code of its neighbourhood (for OCT en face: none along depth). `lowrank`: one factor per layer of a low-rank
 change of its matrix. `weights`: a full change of the shared weights, leaf by leaf; `encoding`: of what the encoding of
-the coordinates has learned alone. `nuisance`: how each B-scan moved, which no network reads: it acts in the
-measurement (operators/moved_bscan.py). Kinds combine: a modulation is a dict from kind to arrays. The network turns the
-codes that are read here into shifts of its layers.
+the coordinates has learned alone; `head`: of the intensity's map alone; `factors`: a low-rank change A m of each hidden
+matrix, where A is shared and the subject's m begins at 0 (LoRA, Hu et al., ICLR 2022). `nuisance`: how each B-scan
+moved, which no network reads: it acts in the measurement (operators/moved_bscan.py). Kinds combine: a modulation is a
+dict from kind to arrays. The network turns the codes that are read here into shifts of its layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inr_jax.types import CHANGES, NUISANCE, Modulation, Params
+from inr_jax.types import CHANGES, NUISANCE, Key, Modulation, Params
 
 Levels = Sequence[Sequence[int]]  # per level: cells along each of its axes, then channels
 
@@ -70,16 +71,40 @@ def size(modulation: Modulation) -> int:
 def no_change(field: Params, parts: Sequence[str]) -> Modulation:
     """Zeros for those of `parts` that change the shared parameters `field` (arrays or their shapes)."""
     whole = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), field)
-    changes = {"weights": whole, "encoding": whole.get("encoding", {})}
+    shared = whole.get("factors", {})
+    factors = {
+        layer: {name: jnp.zeros((a.shape[-1], whole[layer][name].shape[-1])) for name, a in matrices.items()}
+        for layer, matrices in shared.items()
+    }
+    head = {name: leaf for name, leaf in whole.items() if name.startswith("intensity_")}
+    changes = {"weights": whole, "encoding": whole.get("encoding", {}), "head": head, "factors": factors}
     return {part: changes[part] for part in parts if part in CHANGES}
 
 
+def shared_factors(field: Params, *, rank: int, key: Key) -> dict[str, dict[str, Float[Array, "i r"]]]:
+    """A of every hidden matrix [i, o] of a field: random columns of unit length on the average."""
+    matrices = {
+        layer: {name: leaf for name, leaf in leaves.items() if name.startswith("weight_")}
+        for layer, leaves in field.items()
+        if layer.startswith("layer_") and isinstance(leaves, Mapping)
+    }
+    leaves, structure = jax.tree.flatten(matrices)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.normal(k, (w.shape[0], rank)) / w.shape[0] ** 0.5 for k, w in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, drawn)
+
+
 def add_weights(field: Params, modulation: Modulation) -> Params:
-    """The subject's own parameters: the shared ones, moved by the modulation's `weights` and `encoding`."""
+    """The subject's own parameters: the shared ones, moved by those parts of the modulation that change them."""
     if "weights" in modulation:
         field = jax.tree.map(jnp.add, field, modulation["weights"])
     if "encoding" in modulation and "encoding" in field:
         field = field | {"encoding": jax.tree.map(jnp.add, field["encoding"], modulation["encoding"])}
+    if "head" in modulation:
+        field = field | {name: field[name] + change for name, change in modulation["head"].items()}
+    for layer, changes in modulation.get("factors", {}).items():
+        moved = {name: field[layer][name] + field["factors"][layer][name] @ m for name, m in changes.items()}
+        field = field | {layer: field[layer] | moved}
     return field
 
 

@@ -9,8 +9,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from inr_jax import guard
-from inr_jax.adaptation import Bind, Draw, Loss, Rule, adapt
+from inr_jax.adaptation import Bind, Draw, Finish, Loss, adapt, as_stepped
 from inr_jax.guard import Guard
+from inr_jax.rules import Rule
 from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
 
 
@@ -22,6 +23,7 @@ class Learner(NamedTuple):
     rule: Rule
     inner_loss: Loss
     outer_loss: Loss
+    finish: Finish = as_stepped
 
 
 class Subject(NamedTuple):
@@ -96,7 +98,8 @@ def meta_loss(
     inner, outer = jax.random.split(key)
     modulation, losses = adapt(
         learner.inner_loss, subject.bind, params, subject.draw_context, hyper,
-        start=learner.start, rule=learner.rule, steps=steps, key=inner, **options,
+        start=learner.start, rule=learner.rule, steps=steps, key=inner,
+        finish=learner.finish, **options,
     )  # fmt: skip
     value, metrics = learner.outer_loss(
         subject.bind_target(params.field, modulation, hyper), subject.draw_target(outer), hyper

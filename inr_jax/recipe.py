@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import guard, measurements, modulations, population, subjects, visits
+from inr_jax import gauge, guard, measurements, modulations, population, subjects, visits
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
@@ -58,6 +58,7 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
             result.append(Stage(name, first, first + options.steps, learns, hyper_of(config, **rates)))
     if config.train.schedule not in ("cosine", "exponential"):
         raise InputError(f"train.schedule: expected cosine or exponential; found {config.train.schedule!r}")
+    _check_whitening(config, [stage.name for stage in result])
     for key in ("steps_per_dispatch", "save_every", "log_every", "keep", "validation_scans"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}: expected 1 or more; found {config.train[key]}")
@@ -89,6 +90,21 @@ def _check_parts(parts: tuple[str, ...], stages: list[str]) -> None:
             f"train.stages: expected autodecoder first with {NUISANCE} in model.modulation.parts: no other stage "
             f"learns how the B-scans moved that are not adapted to; found {stages[0]}"
         )
+
+
+def _check_whitening(config: ConfigDict, stages: list[str]) -> None:
+    """Raises InputError for a metric that does not exist, or where codes that were not learned are to tell it."""
+    if config.train.whiten_by not in gauge.METRICS:
+        known = ", ".join(gauge.METRICS)
+        raise InputError(f"train.whiten_by: expected one of {known}; found {config.train.whiten_by!r}")
+    if stages and "autodecoder" not in stages:
+        if config.rule.mixing == "population":
+            raise InputError("rule.mixing: expected another where train.stages has no autodecoder; found population")
+        if config.train.whiten and config.train.whiten_by != "curvature":
+            found = config.train.whiten_by
+            raise InputError(
+                f"train.whiten_by: expected curvature where train.stages has no autodecoder; found {found}"
+            )
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:

@@ -43,6 +43,7 @@ def make_adapt(
             hyper,
             start=built.learner.start,
             rule=built.learner.rule,
+            finish=built.learner.finish,
             steps=config.adapt.steps if steps is None else steps,
             key=jax.random.key(hyper.seed + 3),
         )

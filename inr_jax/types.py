@@ -13,10 +13,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 Params = Any  # a pytree of arrays
 Modulation = Any  # a dict of pytrees of arrays: all that is adapted to one subject
-CHANGES = ("weights", "encoding")  # its parts that change the shared parameters; all others are codes
+CHANGES = ("weights", "encoding", "head", "factors")  # its parts that change shared parameters; all others are codes
 NUISANCE = "nuisance"  # of its codes, what moved the scan and not the eye: no field reads it
 Coords = Float[Array, "*points k"]
 Values = dict[str, Array]  # head name -> [*points, channels]
+Field = Callable[[Coords], Values]
 Key = jax.Array
 
 
@@ -25,7 +26,7 @@ class MetaParams(NamedTuple):
 
     field: Params  # shared weights
     start: Params  # where a new subject's modulation starts
-    rule: Params  # how it moves: step sizes
+    rule: Params  # how it moves: step sizes, mixing, the ridge
 
 
 class Hyper(NamedTuple):
@@ -51,6 +52,7 @@ class Hyper(NamedTuple):
     context_segmentation: Float[Array, ""] | float = 0.0  # weight of the segmentation loss on a context with labels
     context_labels: Float[Array, ""] | float = 0.0  # of each context, so many B-scans have labels; 0: all that have any
     skip_ratio: Float[Array, ""] | float = float("inf")  # of a gradient to those before; more moves nothing
+    prior: Float[Array, ""] | float = 0.0  # weight of the codes' mean square distance from the start, in inner steps
 
 
 class Side(NamedTuple):

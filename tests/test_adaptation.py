@@ -9,8 +9,9 @@ import optax
 import pytest
 from toy import hyper
 
-from inr_jax.adaptation import GRADIENT_RULE, adapt, fit, rule_params
+from inr_jax.adaptation import adapt, distance, fit
 from inr_jax.errors import InputError
+from inr_jax.rules import GRADIENT_RULE, rule_params
 from inr_jax.types import Batch, MetaParams
 
 H = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.5]])
@@ -38,9 +39,18 @@ def params_of(rates, start=START):
     return MetaParams({}, {"m": jnp.float32(start)}, {"m": jnp.log(jnp.float32(rates))})
 
 
-def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, key=KEY, **options):
+def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, key=KEY, prior=0.0, **options):
     return adapt(
-        loss, bind, params, draw, hyper(), start=lambda s: s, rule=GRADIENT_RULE, steps=steps, key=key, **options
+        loss,
+        bind,
+        params,
+        draw,
+        hyper(prior=prior),
+        start=lambda s: s,
+        rule=GRADIENT_RULE,
+        steps=steps,
+        key=key,
+        **options,
     )
 
 
@@ -84,6 +94,37 @@ def test_outer_gradients_have_their_closed_forms(first_order):
     np.testing.assert_allclose(gradient.start["m"], through_start, rtol=1e-4)
     np.testing.assert_allclose(gradient.rule["m"], through_rates, rtol=1e-4)
     assert (np.asarray(gradient.rule["m"]) != 0).all()  # the rule is still trained
+
+
+def test_the_prior_draws_the_steps_to_the_start():
+    """Of m' H m / 2 + p mean (m - m_0)^2: each step's gradient is H m + 2 p (m - m_0) / 3."""
+    modulation, losses = adapted(params_of([0.2]), steps=5, prior=1.5)
+    m, seen = START, []
+    for _ in range(5):
+        seen.append(0.5 * m @ H @ m + 1.5 * ((m - START) ** 2).mean())
+        m = m - 0.2 * (H @ m + 2 * 1.5 * (m - START) / 3)
+    np.testing.assert_allclose(modulation["m"], m, rtol=1e-5)
+    np.testing.assert_allclose(losses, seen, rtol=1e-5)
+
+
+def test_the_prior_is_on_codes_alone():
+    codes, origin = ({"grid": jnp.full(4, a), "weights": jnp.full(9, 5 * a)} for a in (3.0, 1.0))
+    assert float(distance(codes, origin)) == 4.0
+    assert distance({"weights": jnp.ones(3)}, {"weights": jnp.zeros(3)}) == 0
+
+
+def test_what_follows_the_last_step_has_the_rule_the_field_and_a_batch_of_its_own():
+    def finish(rule, field, modulation, batch):
+        return {"m": field()[1]["m"] + batch.intensity.sum(), "rule": rule["m"]}
+
+    def draw(key):
+        return batch_of(jax.random.uniform(key, (1,)))
+
+    stepped = adapted(params_of([0.1]), draw=draw, steps=2)[0]["m"]
+    finished = adapted(params_of([0.1]), draw=draw, steps=2, finish=finish)[0]
+    last = jax.random.uniform(jax.random.fold_in(KEY, 2), (1,))
+    np.testing.assert_allclose(finished["m"], stepped + last, rtol=1e-6)
+    np.testing.assert_allclose(finished["rule"], jnp.log(0.1), rtol=1e-6)
 
 
 def test_recomputing_steps_on_the_way_back_changes_nothing():

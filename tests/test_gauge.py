@@ -95,3 +95,69 @@ def test_a_plain_step_in_the_new_gauge_is_a_damped_newton_step_in_the_old_one():
     damped = a + damping * np.linalg.eigvalsh(a).mean() * np.eye(4)
     newton = np.linalg.eigvalsh(damped).max() * np.linalg.solve(damped, gradient)
     np.testing.assert_allclose(in_old, newton, rtol=1e-3)
+
+
+def samples_of(covariance, count, seed=4):
+    root = np.linalg.cholesky(covariance)
+    return np.random.default_rng(seed).normal(size=(count, len(covariance))) @ root.T
+
+
+WIDE = np.diag([9.0, 1.0, 0.25]) + 0.1
+
+
+@pytest.mark.parametrize("count", [2, 8, 200])
+def test_a_shrunk_covariance_is_ledoit_and_wolf_s(count):
+    x = samples_of(WIDE, count)
+    s = x.T @ x / count
+    target = np.trace(s) / 3 * np.eye(3)
+    spread = np.mean([((np.outer(row, row) - s) ** 2).sum() for row in x]) / count
+    rho = min(1, spread / ((s - target) ** 2).sum())
+    found = gauge.shrunk(jnp.asarray(x, jnp.float32), float(count))
+    np.testing.assert_allclose(found, (1 - rho) * s + rho * target, rtol=1e-4, atol=1e-5)
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
+def test_covariances_of_channels_and_cells_are_the_factors_of_a_kronecker_product():
+    draw = np.random.default_rng(5)
+    rows = np.exp(-np.abs(np.subtract.outer(np.arange(6), np.arange(6))) / 3)  # 2 x 3 cells, of variance 1
+    root_cells, root_channels = np.linalg.cholesky(rows), np.linalg.cholesky(WIDE)
+    codes = 7 + root_cells @ draw.normal(size=(20_000, 6, 3)) @ root_channels.T
+    table = {"grid": {"level_0": jnp.asarray(codes.reshape(-1, 2, 3, 3), jnp.float32)}}
+    learned = jnp.ones(len(codes))
+    channels = gauge.covariance(table, learned)["grid"]["level_0"]
+    np.testing.assert_allclose(channels, WIDE, atol=0.02 * WIDE.max())
+    np.testing.assert_allclose(gauge.covariance_of_cells(table["grid"]["level_0"], learned), rows, atol=0.03)
+
+
+def test_subjects_that_are_not_learned_from_have_no_part_in_a_covariance():
+    codes = jnp.asarray(np.random.default_rng(6).normal(size=(30, 2, 3, 4)), jnp.float32)
+    first = jnp.where(jnp.arange(30) < 11, 1.0, 0.0)
+    for of in (lambda c, n: gauge.covariance({"grid": c}, n)["grid"], gauge.covariance_of_cells):
+        np.testing.assert_allclose(of(codes, first), of(codes[:11], jnp.ones(11)), rtol=1e-4, atol=1e-6)
+
+
+def test_in_the_gauge_of_their_covariance_all_channels_vary_alike():
+    table = {"vector": jnp.asarray(samples_of(WIDE, 20_000), jnp.float32)}
+    learned = jnp.ones(20_000)
+    found = gauge.covariance(table, learned)
+    maps = gauge.maps("covariance", found, found, 3.0)
+    after = np.asarray(gauge.covariance(gauge.change(table, maps), learned)["vector"])
+    np.testing.assert_allclose(after / after[0, 0], np.eye(3), atol=0.01)
+
+
+def test_damped_by_the_covariance_a_plain_step_is_the_newton_step_to_the_most_probable_codes():
+    draw = np.random.default_rng(7)
+    a, gradient, damping = draw.normal(size=(3, 3)), draw.normal(size=3), 0.3
+    a = a @ a.T
+    t = gauge.maps("both", {"vector": jnp.float32(a)}, {"vector": jnp.float32(WIDE)}, damping)["vector"]
+    inverse = np.linalg.inv(np.asarray(t, np.float64))
+    metric = a + damping * np.trace(a) / 3 * np.trace(WIDE) / 3 * np.linalg.inv(WIDE)
+    newton = np.linalg.eigvalsh(metric).max() * np.linalg.solve(metric, gradient)
+    np.testing.assert_allclose(inverse @ inverse.T @ gradient, newton, rtol=1e-3)
+
+
+def test_where_all_channels_vary_alike_their_covariance_damps_as_the_identity_does():
+    a = {"vector": jnp.float32(WIDE)}
+    alike = {"vector": 0.2 * jnp.eye(3)}
+    by_both, by_curvature = (gauge.maps(by, a, alike, 0.5)["vector"] for by in ("both", "curvature"))
+    np.testing.assert_allclose(by_both, by_curvature, rtol=1e-4, atol=1e-6)

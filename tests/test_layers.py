@@ -32,10 +32,12 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "metrics": {"metrics", "types", "errors"},
     "lpips": {"errors"},
     "networks": NUMERIC | {"networks"},
-    "adaptation": {"types", "errors"},
     "guard": set(),
-    "population": {"types", "errors", "adaptation", "guard"},
+    "rules": {"types", "errors"},
+    "adaptation": {"types", "errors", "rules"},
+    "population": {"types", "errors", "adaptation", "rules", "guard"},
     "gauge": {"types"},
+    "ridge": {"types"},
     "operators": {"types", "coordinates"},
     "tasks": {"types", "coordinates", "losses", "metrics", "operators"},
     "scan": {"errors"},
@@ -67,7 +69,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "sweeps": {"errors", "config_script"},
     "command_flags": {"errors", "config_script"},
-    "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
+    "model": NUMERIC | {"networks", "adaptation", "rules", "population", "ridge", "tasks", "operators"},
     **dict.fromkeys(
         (
             "prepare",

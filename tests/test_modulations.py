@@ -91,3 +91,47 @@ def test_weights_are_moved_by_the_modulation_that_has_them_and_shared_otherwise(
     assert modulations.add_weights(shared, {"vector": jnp.ones(3)}) is shared
     moved = modulations.add_weights(shared, {"weights": {"layer": {"w": jnp.float32([[0.5, -2.0]])}}})
     np.testing.assert_array_equal(moved["layer"]["w"], [[1.5, 0.0]])
+
+
+def small_field():
+    draw = np.random.default_rng(4)
+    shapes = {"layer_0": {"weight_0": (3, 5), "bias_0": (5,)}, "layer_1": {"weight_0": (5, 5), "weight_1": (5, 5)}}
+    heads = {"intensity_weight": (5, 1), "intensity_bias": (1,), "encoding": {}}
+    return jax.tree.map(
+        lambda shape: jnp.float32(draw.normal(size=shape)), shapes | heads, is_leaf=lambda s: isinstance(s, tuple)
+    )
+
+
+@pytest.mark.parametrize("parts", [("weights",), ("head",), ("factors",), ("weights", "encoding", "head", "factors")])
+def test_what_changes_shared_parameters_begins_as_no_change(parts):
+    field = small_field()
+    field["factors"] = modulations.shared_factors(field, rank=2, key=jax.random.key(0))
+    same = modulations.add_weights(field, modulations.no_change(field, parts))
+    assert jax.tree.structure(same) == jax.tree.structure(field)
+    for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(field), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_factors_change_every_hidden_matrix_by_a_product_of_their_rank_and_nothing_else():
+    field = small_field()
+    field["factors"] = modulations.shared_factors(field, rank=2, key=jax.random.key(0))
+    draw = np.random.default_rng(5)
+    own = jax.tree.map(lambda m: jnp.float32(draw.normal(size=m.shape)), modulations.no_change(field, ("factors",)))
+    moved = modulations.add_weights(field, own)
+    for layer, name in (("layer_0", "weight_0"), ("layer_1", "weight_0"), ("layer_1", "weight_1")):
+        change = np.asarray(moved[layer][name] - field[layer][name], np.float64)
+        product = np.asarray(field["factors"][layer][name], np.float64) @ np.asarray(own["factors"][layer][name])
+        np.testing.assert_allclose(change, product, atol=1e-6)
+        assert np.linalg.matrix_rank(change, tol=1e-5) == 2
+    for name in ("intensity_weight", "intensity_bias"):
+        np.testing.assert_array_equal(moved[name], field[name])
+    np.testing.assert_array_equal(moved["layer_0"]["bias_0"], field["layer_0"]["bias_0"])
+
+
+def test_the_head_s_change_is_that_of_the_intensity_s_map_alone():
+    field = small_field()
+    change = {"head": {"intensity_weight": jnp.ones((5, 1)), "intensity_bias": jnp.full(1, 2.0)}}
+    moved = modulations.add_weights(field, change)
+    np.testing.assert_allclose(moved["intensity_weight"] - field["intensity_weight"], 1, rtol=1e-6)
+    np.testing.assert_allclose(moved["intensity_bias"] - field["intensity_bias"], 2, rtol=1e-6)
+    np.testing.assert_array_equal(moved["layer_1"]["weight_0"], field["layer_1"]["weight_0"])

@@ -7,8 +7,8 @@ import pytest
 from toy import hyper
 
 from inr_jax import guard, population
-from inr_jax.adaptation import GRADIENT_RULE
 from inr_jax.population import Learner, State, Subject
+from inr_jax.rules import GRADIENT_RULE
 from inr_jax.types import Batch, MetaParams
 
 SUBJECTS, WIDTH, STEPS = 6, 24, 3

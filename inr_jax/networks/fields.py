@@ -57,7 +57,10 @@ def encode(
 
 
 def read_heads(module: nn.Module, heads: Mapping[str, int], intensity: str, h: Float[Array, "*n w"]) -> Values:
-    """Every head's affine map of the last hidden layer; `intensity` of INTENSITIES over that of the same name."""
+    """Every head's affine map of the last hidden layer; `intensity` of INTENSITIES over that of the same name.
+
+    A head `hidden` is that layer itself.
+    """
     bound = uniform(h.shape[-1] ** -0.5)
 
     def answer(name: str, size: int) -> Array:
@@ -65,7 +68,7 @@ def read_heads(module: nn.Module, heads: Mapping[str, int], intensity: str, h: F
         out = h @ w + module.param(f"{name}_bias", bound, (size,))
         return INTENSITIES[intensity](out) if name == "intensity" else out
 
-    return {name: answer(name, size) for name, size in heads.items()}
+    return {name: h if name == "hidden" else answer(name, size) for name, size in heads.items()}
 
 
 def check_names(names: Mapping[str, tuple[str, Collection[str]]]) -> None:
