@@ -136,6 +136,12 @@ def sweep_slo():
     yield "shuffled", {"hyper.side": 1.0, "hyper.side_swapped": 1.0}
 
 
+def sweep_slo_features():
+    """Does the SLO say more of a place by what lies round it than by its value there?"""
+    for features in ("value", "cnn"):
+        yield {"model.slo.features": features}
+
+
 def sweep_loss_weights():
     """What weight of the segmentation loss gives layers without taking from intensities?"""
     for weight in (0.0, 0.005, 0.02, 0.08):

@@ -81,6 +81,11 @@ def model() -> ConfigDict:
             inputs_everywhere=False,  # the encoded coordinates enter every layer
             intensity="affine",  # the head: affine (around 0.5) | sigmoid
             side="centred",  # the SLO's values enter in [-1, 1] (centred) or as they are in [0, 1] (raw)
+            slo=dict(
+                features="value",  # value: the SLO's at a place | cnn: and features of its neighbourhood
+                channels=8,  # of the CNN's features (inr_jax/networks/side_features.py)
+                dilations=(1, 2, 4),  # pixels, of its 3 x 3 convolutions: 15 x 15 are seen
+            ),
             extent=dict(
                 of="population",  # [-1, 1] is a box in mm of the population | volume: each scan's own extent
                 divide_first=1.0,  # what the first coordinate (of the B-scans) is divided by

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from inr_jax import adaptation, coordinates, losses, modulations
 from inr_jax.errors import InputError
 from inr_jax.networks import fields, modulated_siren
+from inr_jax.networks.side_features import side_features
 from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
@@ -50,22 +52,37 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
 
 
 def make_bind(
-    apply: Callable[..., Values], *, side_range: str = "centred", block: int = 0
+    apply: Callable[..., Values],
+    *,
+    side_range: str = "centred",
+    block: int = 0,
+    features: Callable[[Params, Array], Array] | None = None,
 ) -> Callable[..., Callable[[Coords], Values]]:
     """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred").
 
-    block: points the network is asked at once, 0: all.
+    block: points the network is asked at once, 0: all. features: of the SLO, by the field's parameters `side`; they
+    enter behind its value. None: the value alone.
     """
 
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
 
+        def moved(value: Array) -> Array:
+            return value if side_range == "raw" else 2 * value - 1
+
+        maps = None
+        if side is not None and features is not None:
+            own = modulations.add_weights(field, modulation)["side"]
+            maps = features(own, moved(side.image))  # once per bind, not per block
+
         def at(coords: Coords) -> Values:
             if side is None:
                 return apply(field, modulation, coords, hyper)
-            value = coordinates.sample_side(side, coords)
-            value = hyper.side * (value if side_range == "raw" else 2 * value - 1)
-            return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
+            inputs = [coords, hyper.side * moved(coordinates.sample_side(side, coords))[..., None]]
+            if maps is not None:
+                pixel = jnp.moveaxis(coordinates.side_pixel(side, coords), 0, -1)
+                inputs.append(hyper.side * modulations.interpolate(maps, pixel))
+            return apply(field, modulation, jnp.concatenate(inputs, -1), hyper)
 
         return points.in_blocks(at, block)
 
@@ -90,10 +107,22 @@ class Network(NamedTuple):
     init: Callable[..., Params]
     apply: Callable[..., Values]
     change_gauge: Callable[[Params, Params], Params]
+    features: Callable[[Params, Array], Array] | None = None  # of the SLO, by the parameters `side`
+
+
+def _with_features(network: Network, options: ConfigDict) -> Network:
+    """The network with the CNN that `model.slo` describes, whose weights are its parameters' `side`."""
+    begin, features = side_features(channels=options.channels, dilations=options.dilations)
+
+    def init(key: Key, codes: Modulation, hyper: Hyper) -> Params:
+        return network.init(key, codes, hyper) | {"side": begin(jax.random.fold_in(key, 1))}
+
+    return network._replace(init=init, features=features)
 
 
 def _network(options: ConfigDict, signal: Signal) -> Network:
     """The network that `model.network` names."""
+    has_features = options.slo.features == "cnn"
     heads = {"intensity": signal.channels} | (
         {"segmentation": signal.classes} if signal.classes and options.segmentation else {}
     )
@@ -113,6 +142,8 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
             raise InputError(
                 f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
             )
+        if has_features:
+            raise InputError("model.slo.features: expected value for modulated_siren; found 'cnn'")
         return Network(*modulated_siren.field(**shared), modulated_siren.change_gauge)
     if options.network != "field":
         raise InputError(f"model.network: expected field or modulated_siren; found {options.network!r}")
@@ -125,8 +156,10 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
         read=options.modulation.read,
         vector=options.modulation.vector_enters,
         bfloat16=options.bfloat16,
+        features=options.slo.channels if has_features else 0,
     )
-    return Network(init, apply, fields.change_gauge)
+    network = Network(init, apply, fields.change_gauge)
+    return _with_features(network, options.slo) if has_features else network
 
 
 def build(config: ConfigDict, signal: Signal) -> Model:
@@ -136,6 +169,7 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     fields.check_names(
         {
             "model.side": (options.side, ("centred", "raw")),
+            "model.slo.features": (options.slo.features, ("value", "cnn")),
             "model.extent.of": (options.extent.of, ("population", "volume")),
             "loss.intensity": (config.loss.intensity, losses.INTENSITY),
             "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
@@ -147,6 +181,8 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         )
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
+    if options.slo.features != "value" and not signal.slo:
+        raise InputError(f"model.slo.features: expected value for scans without an SLO; found {options.slo.features!r}")
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
@@ -164,7 +200,7 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         return MetaParams(network.init(key, codes, hyper), codes, rule)
 
     learner = Learner(
-        make_bind(network.apply, side_range=options.side, block=options.block),
+        make_bind(network.apply, side_range=options.side, block=options.block, features=network.features),
         start,
         adaptation.GRADIENT_RULE,
         *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
