@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from inr_jax.errors import InputError
-from inr_jax.types import CHANGES, Batch, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, Batch, Context, Hyper, Key, MetaParams, Modulation, Params
 
 Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
 Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
@@ -78,17 +78,18 @@ def adapt(
     draw: Draw,
     hyper: Hyper,
     *,
-    start: Callable[[Params], Modulation],
+    start: Callable[[Params, Context | None], Modulation],
     rule: Rule,
     steps: int,
     key: Key,
+    context: Context | None = None,
     first_order: bool = False,
     checkpoint: bool = False,
 ) -> tuple[Modulation, Float[Array, "steps"]]:
     """A few learned steps from the start: the adapted modulation, and the loss before each step.
 
-    Differentiable in `params`. first_order stops the gradient of the inner gradient, never of the modulation.
-    checkpoint: recompute each step on the way back (memory of one step instead of all).
+    Differentiable in `params`. context: what the start may look at. first_order stops the gradient of the inner
+    gradient, never of the modulation. checkpoint: recompute each step on the way back: memory of one instead of all.
     """
 
     def objective(modulation: Modulation, batch: Batch) -> Array:
@@ -101,7 +102,7 @@ def adapt(
             gradient = jax.lax.stop_gradient(gradient)
         return rule.update(params.rule, i, gradient, state, modulation), value
 
-    modulation = start(params.start)
+    modulation = start(params.start, context)
     carry = (modulation, rule.init(params.rule, modulation))
     (modulation, _), losses = jax.lax.scan(jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps))
     return modulation, losses

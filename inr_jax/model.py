@@ -9,39 +9,32 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from inr_jax import adaptation, coordinates, losses, modulations
+from inr_jax.choices import NETWORKS, STARTS, Signal, network_of
 from inr_jax.errors import InputError
-from inr_jax.networks import fields, modulated_siren
-from inr_jax.networks.side_features import side_features
+from inr_jax.networks.fields import check_names
 from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
-from inr_jax.types import CHANGES, Coords, Hyper, Key, MetaParams, Modulation, Params, Population, Side, Values
+from inr_jax.types import (
+    CHANGES,
+    Coords,
+    Hyper,
+    Key,
+    MetaParams,
+    Modulation,
+    Params,
+    Side,
+    Values,
+)
 
 PARTS = (*modulations.ZEROS, *CHANGES)
-
-
-class Signal(NamedTuple):
-    """What a model has to know of the data it is for."""
-
-    dimensions: int  # spatial axes
-    channels: int
-    classes: int  # 0: no segmentation
-    slo: bool
-
-    @classmethod
-    def of(cls, population: Population) -> "Signal":
-        return cls(
-            population.measured.ndim,
-            population.intensity.shape[-1],
-            len(population.classes),
-            population.slo is not None,
-        )
 
 
 class Model(NamedTuple):
     init: Callable[[Key, Hyper], MetaParams]
     learner: Learner
     codes: Modulation  # zeros: what one subject's row of the auto-decoder's table holds
+    modulation: Callable[[Modulation], Modulation]  # codes, and no change yet of the shared parameters that may move
     change_gauge: Callable[[Params, Params], Params]  # (field, maps of the codes): inr_jax/gauge.py
 
 
@@ -101,75 +94,16 @@ def _check_grid(options: ConfigDict, dimensions: int) -> None:
             )
 
 
-class Network(NamedTuple):
-    """What a network offers: init(key, codes, hyper), apply(params, modulation, inputs, hyper), and its gauge."""
-
-    init: Callable[..., Params]
-    apply: Callable[..., Values]
-    change_gauge: Callable[[Params, Params], Params]
-    features: Callable[[Params, Array], Array] | None = None  # of the SLO, by the parameters `side`
-
-
-def _with_features(network: Network, options: ConfigDict) -> Network:
-    """The network with the CNN that `model.slo` describes, whose weights are its parameters' `side`."""
-    begin, features = side_features(channels=options.channels, dilations=options.dilations)
-
-    def init(key: Key, codes: Modulation, hyper: Hyper) -> Params:
-        return network.init(key, codes, hyper) | {"side": begin(jax.random.fold_in(key, 1))}
-
-    return network._replace(init=init, features=features)
-
-
-def _network(options: ConfigDict, signal: Signal) -> Network:
-    """The network that `model.network` names."""
-    has_features = options.slo.features == "cnn"
-    heads = {"intensity": signal.channels} | (
-        {"segmentation": signal.classes} if signal.classes and options.segmentation else {}
-    )
-    shared = dict(
-        width=options.width,
-        depth=options.depth,
-        encoding=options.encoding,
-        encodings=options.encodings.to_dict(),
-        heads=heads,
-        intensity=options.intensity,
-        dimensions=signal.dimensions,
-        sides=int(signal.slo),
-    )
-    if options.network == "modulated_siren":
-        parts = set(options.modulation.parts)
-        if not {"vector"} <= parts <= {"vector", *CHANGES}:
-            raise InputError(
-                f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
-            )
-        if has_features:
-            raise InputError("model.slo.features: expected value for modulated_siren; found 'cnn'")
-        return Network(*modulated_siren.field(**shared), modulated_siren.change_gauge)
-    if options.network != "field":
-        raise InputError(f"model.network: expected field or modulated_siren; found {options.network!r}")
-    init, apply = fields.field(
-        **shared,
-        activation=options.activation,
-        residual=options.residual,
-        inputs_everywhere=options.inputs_everywhere,
-        axes=options.modulation.axes,
-        read=options.modulation.read,
-        vector=options.modulation.vector_enters,
-        bfloat16=options.bfloat16,
-        features=options.slo.channels if has_features else 0,
-    )
-    network = Network(init, apply, fields.change_gauge)
-    return _with_features(network, options.slo) if has_features else network
-
-
 def build(config: ConfigDict, signal: Signal) -> Model:
     """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
     options = config.model
     parts = tuple(options.modulation.parts)
-    fields.check_names(
+    check_names(
         {
             "model.side": (options.side, ("centred", "raw")),
             "model.slo.features": (options.slo.features, ("value", "cnn")),
+            "model.network": (options.network, NETWORKS),
+            "model.start": (options.start, STARTS),
             "model.extent.of": (options.extent.of, ("population", "volume")),
             "loss.intensity": (config.loss.intensity, losses.INTENSITY),
             "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
@@ -181,28 +115,27 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         )
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
-    if options.slo.features != "value" and not signal.slo:
-        raise InputError(f"model.slo.features: expected value for scans without an SLO; found {options.slo.features!r}")
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
-    network = _network(options, signal)
+    network = network_of(options, signal)
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
 
-    def start(learned: Params) -> Modulation:
-        """The learned codes; changes of the shared parameters begin at zero."""
-        return learned | modulations.no_change(shapes, parts)
+    start = STARTS[options.start](options, signal, codes)
+
+    def modulation(codes: Modulation) -> Modulation:
+        return codes | modulations.no_change(shapes, parts)
 
     def init(key: Key, hyper: Hyper) -> MetaParams:
         rule = adaptation.rule_params(
-            start(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
+            modulation(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
         )
-        return MetaParams(network.init(key, codes, hyper), codes, rule)
+        return MetaParams(network.init(key, codes, hyper), start.init(jax.random.fold_in(key, 2)), rule)
 
     learner = Learner(
         make_bind(network.apply, side_range=options.side, block=options.block, features=network.features),
-        start,
+        lambda learned, context: modulation(start.apply(learned, context)),
         adaptation.GRADIENT_RULE,
         *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),
     )
-    return Model(init, learner, codes, network.change_gauge)
+    return Model(init, learner, codes, modulation, network.change_gauge)

@@ -1,11 +1,13 @@
 """The stages of training: what each one's step is, and what happens between two.
 
 autodecoder: one modulation per training subject and the field, together            (loss: decoder_loss)
+encoder:     the start's encoder, from the codes that the auto-decoder found         (loss: encoder_loss)
 rule:        step sizes and start, through the inner loop, field frozen              (loss: meta_loss)
 joint:       all of them, through the inner loop                                     (loss: meta_loss)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -21,6 +23,8 @@ from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
 from inr_jax.types import CHANGES, Hyper, Key, MetaParams, Params, Population
 
+STAGES = ("autodecoder", "encoder", "rule", "joint")
+INNER = ("rule", "joint")  # those through the inner loop
 TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
 
@@ -39,8 +43,8 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     """
     result: list[Stage] = []
     for name in config.train.stages:
-        if name not in ("autodecoder", "rule", "joint"):
-            raise InputError(f"train.stages: expected autodecoder, rule or joint; found {name!r}")
+        if name not in STAGES:
+            raise InputError(f"train.stages: expected some of {', '.join(STAGES)}; found {name!r}")
         options = config.train[name]
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
@@ -68,9 +72,19 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
             f"train.stages: expected at least one of autodecoder, rule, joint for a modulation of {', '.join(parts)} "
             "(none where it is weights alone: one network for each scan); found none"
         )
+    _check_encoder(config, [stage.name for stage in result])
     if any(stage.name == "autodecoder" for stage in result) and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
     return tuple(result)
+
+
+def _check_encoder(config: ConfigDict, stages: Sequence[str]) -> None:
+    """Raises InputError for an encoder's stage without an encoder, or without an auto-decoder right before it."""
+    for before, name in pairwise(("nothing", *stages)):
+        if name == "encoder" and before != "autodecoder":
+            raise InputError(f"train.stages: expected autodecoder right before encoder; found {before}")
+        if name == "encoder" and config.model.start != "encoder":
+            raise InputError(f"model.start: expected encoder for the stage encoder; found {config.model.start!r}")
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:
@@ -136,6 +150,7 @@ def subject_of(
         bind=lambda field, modulation, hyper: bind(field, modulation, side, hyper),
         draw_context=draw(pools.context, context, False),
         draw_target=draw(pools.target, target, True),
+        context=measurements.context_of(data, i, pools.context, grid, hyper),
     )
 
 
@@ -159,6 +174,10 @@ def subject_loss(
             subject = subject._replace(draw_target=draw)
             modulation = jax.tree.map(lambda rows: rows[i], parts["table"])
             return population.decoder_loss(model.learner, params, modulation, subject, hyper, key=key)
+        if stage.name == "encoder":
+            subject = subject_of(data, pools, grid, model.learner.bind, visit, hyper, context=0, target=0)
+            own = jax.tree.map(lambda rows: rows[visit], parts["table"])
+            return population.encoder_loss(model.learner, params, own, subject)
         subject = subject_of(
             data, pools, grid, model.learner.bind, visit, hyper, context=options.context, target=options.points
         )

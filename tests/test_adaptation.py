@@ -40,7 +40,16 @@ def params_of(rates, start=START):
 
 def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, key=KEY, **options):
     return adapt(
-        loss, bind, params, draw, hyper(), start=lambda s: s, rule=GRADIENT_RULE, steps=steps, key=key, **options
+        loss,
+        bind,
+        params,
+        draw,
+        hyper(),
+        start=lambda s, context: s,
+        rule=GRADIENT_RULE,
+        steps=steps,
+        key=key,
+        **options,
     )
 
 

@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "sweeps": {"errors", "config_script"},
     "command_flags": {"errors", "config_script"},
-    "model": NUMERIC | {"networks", "adaptation", "population", "tasks", "operators"},
+    "choices": NUMERIC | {"networks"},
+    "model": NUMERIC | {"networks", "choices", "adaptation", "population", "tasks", "operators"},
     **dict.fromkeys(
         (
             "prepare",

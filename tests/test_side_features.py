@@ -37,7 +37,7 @@ def made():
     """(model, field of random weights, modulation of random codes and changes) with features."""
     one = built()
     params = jax.eval_shape(one.init, jax.random.key(0), HYPER)
-    modulation = random_like(jax.eval_shape(one.learner.start, params.start), seed=2)
+    modulation = random_like(jax.eval_shape(one.modulation, params.start), seed=2)
     return one, random_like(params.field, seed=1), modulation
 
 
@@ -83,9 +83,7 @@ def test_features_enter_behind_the_value_bilinear_where_the_field_is_asked_and_m
 def test_a_new_field_with_features_is_the_one_without():
     one, other = (built(features) for features in ("cnn", "value"))
     fields = [m.init(jax.random.key(3), HYPER).field for m in (one, other)]
-    both = [
-        m.learner.bind(field, m.codes, SIDE, HYPER)(PLACES) for m, field in zip((one, other), fields, strict=True)
-    ]
+    both = [m.learner.bind(field, m.codes, SIDE, HYPER)(PLACES) for m, field in zip((one, other), fields, strict=True)]
     for head, values in both[1].items():
         np.testing.assert_allclose(both[0][head], values, atol=1e-6)
 
@@ -105,7 +103,7 @@ def test_what_lies_beside_a_place_moves_the_answer_there_and_the_mask_hides_it(m
 
 
 def test_a_change_of_the_weights_moves_the_features_too(made):
-    one, field, modulation = made
+    _, field, modulation = made
     assert jax.tree.structure(modulation["weights"]) == jax.tree.structure(field)
     moved = field | {"side": jax.tree.map(jnp.add, field["side"], modulation["weights"]["side"])}
     still = modulation | {"weights": modulation["weights"] | {"side": jax.tree.map(jnp.zeros_like, field["side"])}}
