@@ -89,7 +89,8 @@ def model() -> ConfigDict:
             slo=dict(
                 features="value",  # value: the SLO's at a place | cnn: and features of its neighbourhood
                 channels=8,  # of the CNN's features (inr_jax/networks/side_features.py)
-                dilations=(1, 2, 4),  # pixels, of its 3 x 3 convolutions: 15 x 15 are seen
+                patch=2,  # pixels along the sides of what one feature stands for; 1 takes four times as long
+                dilations=(1, 2),  # patches, of its 3 x 3 convolutions: 7 x 7 of them are seen
             ),
             start="learned",  # a new scan's first codes: learned, the same for all | encoder: and what it sees of it
             encoder=dict(  # inr_jax/networks/encoders.py

@@ -48,7 +48,7 @@ class Network(NamedTuple):
 
 def _with_features(network: Network, options: ConfigDict) -> Network:
     """The network with the CNN that `model.slo` describes, whose weights are its parameters' `side`."""
-    begin, features = side_features(channels=options.channels, dilations=options.dilations)
+    begin, features = side_features(channels=options.channels, dilations=options.dilations, patch=options.patch)
 
     def init(key: Key, codes: Modulation, hyper: Hyper) -> Params:
         return network.init(key, codes, hyper) | {"side": begin(jax.random.fold_in(key, 1))}

@@ -50,11 +50,12 @@ def make_bind(
     side_range: str = "centred",
     block: int = 0,
     features: Callable[[Params, Array], Array] | None = None,
+    patch: int = 1,
 ) -> Callable[..., Callable[[Coords], Values]]:
     """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred").
 
     block: points the network is asked at once, 0: all. features: of the SLO, by the field's parameters `side`; they
-    enter behind its value. None: the value alone.
+    enter behind its value. None: the value alone. patch: pixels that one of them stands for, along both axes.
     """
 
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
@@ -74,7 +75,7 @@ def make_bind(
             inputs = [coords, hyper.side * moved(coordinates.sample_side(side, coords))[..., None]]
             if maps is not None:
                 pixel = jnp.moveaxis(coordinates.side_pixel(side, coords), 0, -1)
-                inputs.append(hyper.side * modulations.interpolate(maps, pixel))
+                inputs.append(hyper.side * modulations.interpolate(maps, (pixel + 0.5) / patch - 0.5))
             return apply(field, modulation, jnp.concatenate(inputs, -1), hyper)
 
         return points.in_blocks(at, block)
@@ -133,7 +134,13 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         return MetaParams(network.init(key, codes, hyper), start.init(jax.random.fold_in(key, 2)), rule)
 
     learner = Learner(
-        make_bind(network.apply, side_range=options.side, block=options.block, features=network.features),
+        make_bind(
+            network.apply,
+            side_range=options.side,
+            block=options.block,
+            features=network.features,
+            patch=options.slo.patch,
+        ),
         lambda learned, context: modulation(start.apply(learned, context)),
         adaptation.GRADIENT_RULE,
         *reconstruction.make_losses(intensity=config.loss.intensity, segmentation=config.loss.segmentation),

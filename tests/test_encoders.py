@@ -12,6 +12,8 @@ from inr_jax.errors import InputError
 from inr_jax.networks import encoders
 from inr_jax.types import Context, Side
 
+pytestmark = pytest.mark.usefixtures("plain_compilation")
+
 GRID = (5, 16, 12)
 HYPER = toy.hyper()
 RANDOM = np.random.default_rng(0)
@@ -160,10 +162,14 @@ def test_context_of_another_s_slo_has_the_other_s(eyes):
 
 def test_a_new_encoder_starts_where_the_learned_codes_are(eyes):
     _, built, data, pools = eyes
-    params = built.init(jax.random.key(0), HYPER)
     codes = jax.tree.map(lambda leaf: leaf + 0.3, built.codes)
-    context = measurements.context_of(data, jnp.int32(0), pools.context, GRID, HYPER)
-    found = built.learner.start(params.start | codes, context)
+
+    @jax.jit
+    def begun():
+        context = measurements.context_of(data, jnp.int32(0), pools.context, GRID, HYPER)
+        return built.learner.start(built.init(jax.random.key(0), HYPER).start | codes, context)
+
+    found = begun()
     assert same({part: found[part] for part in codes}, codes)
     assert jax.tree.structure(found) == jax.tree.structure(built.modulation(built.codes))
 
@@ -171,7 +177,7 @@ def test_a_new_encoder_starts_where_the_learned_codes_are(eyes):
 def test_the_encoder_s_stage_learns_every_subject_s_own_codes_and_nothing_else_moves(eyes):
     config, built, data, pools = eyes
     stage = next(stage for stage in recipe.stages(config) if stage.name == "encoder")
-    state = recipe.initial_state(config, built, 2)
+    state = jax.jit(lambda: recipe.initial_state(config, built, 2))()
     table = jax.tree.map(lambda leaf: jnp.float32(RANDOM.normal(size=leaf.shape)), state.table)
     state = state._replace(table=table, step=jnp.int32(stage.first))
     run = recipe.make_run(config, stage, built, pools, GRID)
@@ -181,8 +187,13 @@ def test_the_encoder_s_stage_learns_every_subject_s_own_codes_and_nothing_else_m
     assert float(last["loss"]) < 0.2 * float(first["loss"])
     assert same(after.params.field, state.params.field, atol=0)
     assert same(after.table, table, atol=0)
-    contexts = [measurements.context_of(data, jnp.int32(i), pools.context, GRID, hyper) for i in range(2)]
-    starts = [built.learner.start(after.params.start, context)["grid"] for context in contexts]
+
+    @jax.jit
+    def begun(i):
+        context = measurements.context_of(data, i, pools.context, GRID, hyper)
+        return built.learner.start(after.params.start, context)["grid"]
+
+    starts = [begun(jnp.int32(i)) for i in range(2)]
     for i in range(2):
         own = jax.tree.map(lambda rows, i=i: rows[i], table["grid"])
         distances = [sum(((a - b) ** 2).sum() for a, b in zip(*map(jax.tree.leaves, (start, own)), strict=True))
@@ -192,7 +203,7 @@ def test_the_encoder_s_stage_learns_every_subject_s_own_codes_and_nothing_else_m
 
 def test_the_outer_loss_reaches_the_encoder_through_the_inner_loop(eyes):
     _, built, data, pools = eyes
-    params = built.init(jax.random.key(0), HYPER)
+    params = jax.jit(built.init)(jax.random.key(0), HYPER)
 
     def loss(start):
         subject = recipe.subject_of(data, pools, GRID, built.learner.bind, jnp.int32(0), HYPER, context=32, target=32)
@@ -218,7 +229,7 @@ def test_encoders_that_cannot_be_are_refused_naming_the_key(changes, said):
     config = small()
     config.update_from_flattened_dict(changes)
     with pytest.raises(InputError, match=said):
-        model.build(config, model.Signal(3, 1, 4, True)).init(jax.random.key(0), HYPER)
+        model.build(config, model.Signal(3, 1, 4, True))
 
 
 @pytest.mark.parametrize(

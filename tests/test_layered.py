@@ -11,11 +11,13 @@ from inr_jax import gauge, model
 from inr_jax.errors import InputError
 from inr_jax.networks import layered
 
+pytestmark = pytest.mark.usefixtures("plain_compilation")
+
 NAMES = ("outside", "inner", "middle", "outer", "fluid")
 EYE = model.Signal(dimensions=3, channels=1, classes=5, slo=False, names=NAMES)
 HYPER = toy.hyper(omega_first=5.0, omega_last=5.0)
 RANDOM = np.random.default_rng(0)
-SURFACES = np.float32([[-0.5, -0.2, 0.3], [-0.1, 0.0, 0.05]])
+SURFACES = np.repeat(np.float32([[[-0.5, -0.2, 0.3]], [[-0.1, 0.0, 0.05]]]), 4, 1)  # at four places of two A-scans
 DEPTHS = np.float32([[-0.9, -0.4, 0.1, 0.7], [-0.05, 0.02, 0.4, -0.6]])
 
 
@@ -63,15 +65,15 @@ def test_a_new_field_s_layers_share_the_depth_evenly():
 
 def test_labels_are_differences_of_sigmoids_in_float64():
     softness = 0.1
-    found = layered.log_probabilities(jnp.asarray(DEPTHS.T), jnp.asarray(SURFACES), jnp.float32(softness))
-    sigma = expit((DEPTHS.T[..., None].astype(np.float64) - SURFACES) / softness)
+    found = layered.log_probabilities(jnp.asarray(DEPTHS), jnp.asarray(SURFACES), jnp.float32(softness))
+    sigma = expit((DEPTHS[..., None].astype(np.float64) - SURFACES) / softness)
     between = sigma[..., :-1] - sigma[..., 1:]
     expected = np.concatenate([1 - sigma[..., :1] + sigma[..., -1:], between], -1)
     np.testing.assert_allclose(np.exp(np.asarray(found, np.float64)), expected, atol=1e-6)
 
 
 def test_far_from_every_surface_log_probabilities_and_their_gradients_stay_finite():
-    surfaces = jnp.float32([-0.5, -0.4999, 0.3])
+    surfaces = jnp.tile(jnp.float32([-0.5, -0.4999, 0.3]), (41, 1))
 
     def total(surfaces, softness):
         return layered.log_probabilities(jnp.linspace(-1, 1, 41), surfaces, softness).sum()
@@ -82,11 +84,11 @@ def test_far_from_every_surface_log_probabilities_and_their_gradients_stay_finit
 
 
 def test_the_layer_coordinate_is_linear_between_surfaces_and_goes_on_as_the_depth():
-    found = layered.layer_coordinate(jnp.asarray(DEPTHS.T), jnp.asarray(SURFACES))
-    for i, surfaces in enumerate(SURFACES):
+    found = layered.layer_coordinate(jnp.asarray(DEPTHS), jnp.asarray(SURFACES))
+    for i, surfaces in enumerate(SURFACES[:, 0]):
         inside = np.interp(DEPTHS[i], surfaces, [-1, 0, 1])
         beyond = np.minimum(DEPTHS[i] - surfaces[0], 0) + np.maximum(DEPTHS[i] - surfaces[-1], 0)
-        np.testing.assert_allclose(found[:, i], inside + beyond, atol=1e-5)
+        np.testing.assert_allclose(found[i], inside + beyond, atol=1e-5)
 
 
 @pytest.mark.parametrize("places", [(3, 4), (1, 3), ()])
@@ -116,21 +118,23 @@ def test_the_field_s_labels_are_probabilities_and_lie_between_its_surfaces(made)
 def test_intensities_alone_move_the_surfaces(made):
     """A new scan has no labels: what its codes learn of intensities has to reach where the layers lie."""
     _, field, modulation, ask = made
-    at = columns(5, 32)
+    at = columns(5, 16)
 
-    def total(codes):
-        return (ask(field, modulation | codes, at)["intensity"] ** 2).sum()
+    @jax.jit
+    def down(field, codes):
+        """The gradient of an intensity loss by the surfaces' own field, and codes a step down that of the codes."""
 
-    def top(codes):
-        return ask(field, modulation | codes, at)["surfaces"].mean()
+        def total(field, codes):
+            return (ask(field, modulation | codes, at)["intensity"] ** 2).sum()
 
-    codes = {"grid": modulation["grid"]}
-    gradient = jax.grad(total)(codes)
-    length = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
-    moved = jax.tree.map(lambda c, g: c - 0.1 * g / length, codes, gradient)
-    assert abs(float(top(moved) - top(codes))) > 1e-4
-    own = jax.grad(lambda f: (ask(f, modulation, at)["intensity"] ** 2).sum())(field)["surfaces"]
+        own, gradient = jax.grad(total, argnums=(0, 1))(field, codes)
+        length = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
+        return own["surfaces"], jax.tree.map(lambda c, g: c - 0.1 * g / length, codes, gradient)
+
+    own, moved = down(field, {"grid": modulation["grid"]})
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(own))
+    before, after = (np.asarray(ask(field, codes, at)["surfaces"]) for codes in (modulation, modulation | moved))
+    assert np.abs(after - before).max() > 1e-3
 
 
 def test_another_gauge_of_the_codes_is_the_same_field(made):
@@ -141,7 +145,7 @@ def test_another_gauge_of_the_codes_is_the_same_field(made):
     before = ask(field, codes, at)
     after = ask(built.change_gauge(field, maps), gauge.change(codes, maps), at)
     for head, values in before.items():
-        np.testing.assert_allclose(after[head], values, atol=2e-3 if head == "segmentation" else 2e-4)
+        np.testing.assert_allclose(after[head], values, rtol=2e-4, atol=2e-4)
 
 
 def test_a_change_of_the_weights_equals_a_field_that_has_them(made):

@@ -12,6 +12,8 @@ from inr_jax.errors import InputError
 from inr_jax.networks.side_features import side_features
 from inr_jax.types import Side
 
+pytestmark = pytest.mark.usefixtures("plain_compilation")
+
 EYE = model.Signal(dimensions=3, channels=1, classes=4, slo=True)
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.uniform(0, 1, (18, 21)).astype(np.float32)
@@ -22,7 +24,7 @@ HYPER = toy.hyper(omega_first=3.0, omega_last=3.0)
 
 def built(features="cnn", **changes):
     config = toy.get_config()
-    config.model.slo.update({"features": features, "channels": 3, "dilations": (1, 2)})
+    config.model.slo.update({"features": features, "channels": 3, "dilations": (1, 2), "patch": 1})
     config.update_from_flattened_dict(changes)
     return model.build(config, EYE)
 
@@ -41,17 +43,24 @@ def made():
     return one, random_like(params.field, seed=1), modulation
 
 
-def answer(made, *, field=None, modulation=None, image=None, hyper=HYPER):
+@pytest.fixture(scope="module")
+def answer(made):
+    """The intensities at PLACES, compiled: of the random field and modulation where no other is given."""
     one, own, codes = made
-    side = SIDE if image is None else SIDE._replace(image=jnp.asarray(image, jnp.float32))
-    bound = one.learner.bind(field or own, modulation or codes, side, hyper)
-    return np.asarray(bound(PLACES)["intensity"])
+    ask = jax.jit(lambda field, modulation, side, hyper: one.learner.bind(field, modulation, side, hyper)(PLACES))
+
+    def found(*, field=own, modulation=codes, image=IMAGE, hyper=HYPER):
+        return np.asarray(ask(field, modulation, SIDE._replace(image=jnp.asarray(image)), hyper)["intensity"])
+
+    return found
 
 
-def test_features_are_dilated_convolutions_in_float64_with_the_edge_repeated():
-    init, apply = side_features(channels=2, dilations=(1, 3))
-    params = random_like(init(jax.random.key(0)))
-    h = IMAGE[..., None].astype(np.float64)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_features_are_dilated_convolutions_of_patches_in_float64_with_the_edge_repeated(patch):
+    init, apply = side_features(channels=2, dilations=(1, 3), patch=patch)
+    params = random_like(jax.eval_shape(init, jax.random.key(0)))
+    filled = np.pad(IMAGE.astype(np.float64), [(0, -n % patch) for n in IMAGE.shape], mode="edge")
+    h = np.stack([filled[i::patch, j::patch] for i in range(patch) for j in range(patch)], -1)
     for i, dilation in enumerate((1, 3)):
         p = jax.tree.map(np.float64, params[f"convolution_{i}"])
         spread = np.zeros((2 * dilation + 1, 2 * dilation + 1, *p["kernel"].shape[2:]))
@@ -65,15 +74,15 @@ def test_features_are_dilated_convolutions_in_float64_with_the_edge_repeated():
 
 def test_features_enter_behind_the_value_bilinear_where_the_field_is_asked_and_masked():
     seen = []
-    maps = RANDOM.normal(size=(*IMAGE.shape, 2)).astype(np.float32)
+    maps = RANDOM.normal(size=(9, 11, 2)).astype(np.float32)
 
     def apply(field, modulation, inputs, hyper):
         seen.append(inputs)
         return {"intensity": inputs}
 
-    bind = model.make_bind(apply, features=lambda own, image: jnp.asarray(maps) * own)
+    bind = model.make_bind(apply, features=lambda own, image: jnp.asarray(maps) * own, patch=2)
     bind({"side": jnp.float32(2.0)}, {}, SIDE, HYPER._replace(side=jnp.float32(0.5)))(PLACES)
-    row, column = np.asarray(SIDE.to_pixel) @ [PLACES[:, 0], PLACES[:, 2], np.ones(40)]
+    row, column = (np.asarray(SIDE.to_pixel) @ [PLACES[:, 0], PLACES[:, 2], np.ones(40)] - 0.5) / 2  # of 2 x 2 pixels
     for c in range(2):
         expected = map_coordinates(maps[..., c], [row, column], order=1, mode="nearest")
         np.testing.assert_allclose(seen[0][:, 4 + c], expected, atol=1e-5)  # 0.5 x 2
@@ -88,27 +97,27 @@ def test_a_new_field_with_features_is_the_one_without():
         np.testing.assert_allclose(both[0][head], values, atol=1e-6)
 
 
-def test_what_lies_beside_a_place_moves_the_answer_there_and_the_mask_hides_it(made):
+def test_what_lies_beside_a_place_moves_the_answer_there_and_the_mask_hides_it(answer):
     image = IMAGE.copy()
     image[9, 10] += 0.5
     places = np.asarray(SIDE.to_pixel) @ [PLACES[:, 0], PLACES[:, 2], np.ones(40)]
     distance = np.abs(places - [[9], [10]]).max(0)
-    moved = np.abs(answer(made, image=image) - answer(made))[:, 0]
+    moved = np.abs(answer(image=image) - answer())[:, 0]
     beside = (distance > 1) & (distance < 3)  # its own value is the same, what is round it is not
     assert beside.any()
     assert (moved[beside] > 1e-4).any()
     assert (moved[distance > 4] == 0).all()  # 7 x 7 pixels are seen, one more between two
     masked = HYPER._replace(side=jnp.float32(0.0))
-    np.testing.assert_array_equal(answer(made, image=image, hyper=masked), answer(made, hyper=masked))
+    np.testing.assert_array_equal(answer(image=image, hyper=masked), answer(hyper=masked))
 
 
-def test_a_change_of_the_weights_moves_the_features_too(made):
+def test_a_change_of_the_weights_moves_the_features_too(made, answer):
     _, field, modulation = made
     assert jax.tree.structure(modulation["weights"]) == jax.tree.structure(field)
     moved = field | {"side": jax.tree.map(jnp.add, field["side"], modulation["weights"]["side"])}
     still = modulation | {"weights": modulation["weights"] | {"side": jax.tree.map(jnp.zeros_like, field["side"])}}
-    np.testing.assert_allclose(answer(made), answer(made, field=moved, modulation=still), atol=1e-6)
-    assert np.abs(answer(made) - answer(made, modulation=still)).max() > 1e-2
+    np.testing.assert_allclose(answer(), answer(field=moved, modulation=still), atol=1e-6)
+    assert np.abs(answer() - answer(modulation=still)).max() > 1e-2
 
 
 def test_every_weight_of_the_features_is_learned_with_the_field(made):
@@ -120,14 +129,14 @@ def test_every_weight_of_the_features_is_learned_with_the_field(made):
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(jax.grad(total)(field)["side"]))
 
 
-def test_another_gauge_of_the_codes_leaves_the_features_alone(made):
+def test_another_gauge_of_the_codes_leaves_the_features_alone(made, answer):
     one, field, modulation = made
     codes = {"grid": modulation["grid"]}
     maps = jax.tree.map(lambda zero: jnp.diag(jnp.linspace(0.5, 2.0, len(zero))), gauge.channels(codes))
     moved = one.change_gauge(field, maps)
-    before = answer(made, modulation=codes)
+    before = answer(modulation=codes)
     np.testing.assert_allclose(
-        answer(made, field=moved, modulation=gauge.change(codes, maps)), before, atol=1e-5
+        answer(field=moved, modulation=gauge.change(codes, maps)), before, atol=1e-5
     )  # fmt: skip
 
 
@@ -142,6 +151,7 @@ def test_another_gauge_of_the_codes_leaves_the_features_alone(made):
         ),
         ({"model.slo.features": "value2"}, True, "model.slo.features: expected one of cnn, value; found 'value2'"),
         ({"model.slo.dilations": ()}, True, "model.slo.dilations: expected one or more"),
+        ({"model.slo.patch": 0}, True, "model.slo.patch: expected 1 or more; found 0"),
         ({"model.slo.channels": 0}, True, "model.slo.channels: expected 1 or more; found 0"),
     ],
 )

@@ -1,9 +1,10 @@
 """Features of the side image (the SLO of an OCT scan): what is seen round a place, not at it alone.
 
-    h_0 = image,   h_l = gelu(W_l *_d h_{l-1} + b_l),   features = W_L *_d h_{L-1} + b_L
+    h_0 = patches of the image,   h_l = gelu(W_l *_d h_{l-1} + b_l),   features = W_L *_d h_{L-1} + b_L
 
-3 x 3 convolutions with the dilations d, the image's edge repeated (dilated convolutions: Yu & Koltun, ICLR 2016). The
-last one starts at zero, so that a new field is the one without features.
+3 x 3 convolutions with the dilations d over square patches of pixels, each patch a cell whose channels are its pixels;
+beyond the image its edge is repeated. The last one starts at zero, so that a new field is the one without features.
+(Dilated convolutions: Yu & Koltun, ICLR 2016; patches as channels: Shi et al., CVPR 2016, turned round.)
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +18,23 @@ from inr_jax.errors import InputError
 from inr_jax.types import Key, Params
 
 
+def patches(image: Float[Array, "Y X"], size: int) -> Float[Array, "y x p"]:
+    """Square patches of an image, the last ones filled up with its edge: [ceil(Y / size), ceil(X / size), size^2]."""
+    filled = jnp.pad(image, [(0, -n % size) for n in image.shape], mode="edge")
+    y, x = (n // size for n in filled.shape)
+    return jnp.moveaxis(filled.reshape(y, size, x, size), 2, 1).reshape(y, x, size**2)
+
+
 class SideFeatures(nn.Module):
     """See the module's docstring."""
 
     channels: int
     dilations: Sequence[int]
+    patch: int
 
     @nn.compact
-    def __call__(self, image: Float[Array, "Y X"]) -> Float[Array, "Y X F"]:
-        h = image[..., None]
+    def __call__(self, image: Float[Array, "Y X"]) -> Float[Array, "y x F"]:
+        h = patches(image, self.patch)
         for i, dilation in enumerate(self.dilations):
             is_last = i == len(self.dilations) - 1
             convolution = nn.Conv(
@@ -38,22 +47,23 @@ class SideFeatures(nn.Module):
 
 
 def side_features(
-    *, channels: int, dilations: Sequence[int]
-) -> tuple[Callable[[Key], Params], Callable[[Params, Float[Array, "Y X"]], Float[Array, "Y X F"]]]:
-    """(init, apply) of `channels` features for every pixel of an image whose values lie in [-1, 1] or so.
+    *, channels: int, dilations: Sequence[int], patch: int
+) -> tuple[Callable[[Key], Params], Callable[[Params, Float[Array, "Y X"]], Float[Array, "y x F"]]]:
+    """(init, apply) of `channels` features for every patch of an image whose values lie in [-1, 1] or so.
 
-    Raises InputError where there is no channel, no convolution, or a dilation below 1.
+    patch: pixels along its sides. Raises InputError where there is no channel, no convolution, or a number below 1.
     """
-    if channels < 1:
-        raise InputError(f"model.slo.channels: expected 1 or more; found {channels}")
+    for key, value in {"channels": channels, "patch": patch}.items():
+        if value < 1:
+            raise InputError(f"model.slo.{key}: expected 1 or more; found {value}")
     if not dilations or min(dilations) < 1:
         raise InputError(f"model.slo.dilations: expected one or more of 1 or more; found {tuple(dilations)}")
-    network = SideFeatures(channels, tuple(dilations))
+    network = SideFeatures(channels, tuple(dilations), patch)
 
     def init(key: Key) -> Params:
         return network.init(key, jnp.zeros((3, 3)))["params"]
 
-    def apply(params: Params, image: Float[Array, "Y X"]) -> Float[Array, "Y X F"]:
+    def apply(params: Params, image: Float[Array, "Y X"]) -> Float[Array, "y x F"]:
         return cast(Array, network.apply({"params": params}, image))
 
     return init, apply
