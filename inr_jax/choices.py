@@ -159,11 +159,8 @@ def _encoder_start(options: ConfigDict, signal: Signal, codes: Modulation) -> St
     init, encode = encoders.encoder(**sizes, levels=levels, intensities=signal.channels, side=signal.slo)
 
     def apply(learned: Params, context: Context) -> Modulation:
-        found = {"grid": encode(learned["encoder"], context)}
-        return {
-            part: jax.tree.map(jnp.add, learned[part], found[part]) if part in found else learned[part]
-            for part in codes
-        }
+        own = {part: learned[part] for part in codes}
+        return own | {"grid": jax.tree.map(jnp.add, own["grid"], encode(learned["encoder"], context))}
 
     return Start(lambda key: codes | {"encoder": init(key)}, apply)
 
