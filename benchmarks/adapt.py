@@ -62,7 +62,7 @@ def fit(bench: timing.Bench) -> timing.Cell:
     options = config.fit
     options.patience = options.steps + options.weights_steps
     params, data, subject, _ = fresh(bench)
-    modulation = bench.built.learner.start(params.start)
+    modulation = bench.built.modulation(params.start)
     checks = 2 + -(-options.steps // 5) + -(-options.weights_steps // 5)
     held_out = checks * min(len(bench.pools.held_out), 16_384)
     moves = options.points * np.array([2 * options.steps, 3 * options.weights_steps])
@@ -86,7 +86,7 @@ def rendered(bench: timing.Bench) -> timing.Cell:
     return timing.Cell(
         name=f"render: {' x '.join(map(str, bench.grid))}",
         run=render.make_render(bench.built, bench.grid),
-        arguments=(params.field, bench.built.learner.start(params.start), data, subject, hyper),
+        arguments=(params.field, bench.built.modulation(params.start), data, subject, hyper),
         steps=1,
         points=voxels,
         flops=timing.forward_flops(bench.shapes, voxels),

@@ -20,6 +20,12 @@ def sweep_encoding():
         yield {"model.encoding": name}
 
 
+def sweep_network():
+    """Do surfaces that cannot cross, and intensity in their coordinates, gain on a class for every voxel?"""
+    for network in ("field", "layered"):
+        yield {"model.network": network}
+
+
 def sweep_omega():
     """How high a frequency, the same in all layers, before speckle is learned for anatomy?"""
     for omega in (10.0, 20.0, 30.0, 60.0):
@@ -108,6 +114,14 @@ def sweep_start():
     """Does a start that is learned through the inner loop adapt better than the mean code of the auto-decoder?"""
     for word, rate in (("learned", 1e-3), ("mean code", 0.0)):
         yield word, {"train.rule.rates.start": rate, "train.joint.rates.start": rate}
+
+
+def sweep_encoder():
+    """Is a start that an encoder reads off the scan nearer than one for all? `taught`: by known codes first."""
+    stages = ("autodecoder", "rule", "joint")
+    yield "learned", {"model.start": "learned", "train.stages": stages}
+    yield "encoder", {"model.start": "encoder", "train.stages": stages}
+    yield "encoder, taught", {"model.start": "encoder", "train.stages": ("autodecoder", "encoder", "rule", "joint")}
 
 
 def sweep_step_size():
@@ -199,6 +213,12 @@ def sweep_balance():
         yield f"own size, labels {weight:g}", {
             "loss.balance": "own size", "hyper.segmentation": weight, "hyper.penalty": 0.02,
         }  # fmt: skip
+
+
+def sweep_slo_features():
+    """Does the SLO say more of a place by what lies round it than by its value there?"""
+    for features in ("value", "cnn"):
+        yield {"model.slo.features": features}
 
 
 def sweep_loss_weights():

@@ -65,7 +65,12 @@ def model() -> ConfigDict:
     """The field and its modulation (inr_jax/networks/fields.py, inr_jax/modulations.py)."""
     return ConfigDict(
         dict(
-            network="field",  # field | modulated_siren (inr_jax/networks/)
+            network="field",  # field | layered | modulated_siren (inr_jax/networks/)
+            layered=dict(  # surfaces en face, and what lies between them; the labels 1, 2, ... by depth
+                lesions=("fluid", "drusen"),  # classes that are no layers
+                width=32,  # of the field of the surfaces
+                depth=2,
+            ),
             width=96,  # of every hidden layer
             depth=5,  # hidden layers
             activation="sine",  # sine | wire | finer | finer_whole | gaussian | relu
@@ -81,6 +86,20 @@ def model() -> ConfigDict:
             inputs_everywhere=False,  # the encoded coordinates enter every layer
             intensity="affine",  # the head: affine (around 0.5) | sigmoid
             side="centred",  # the SLO's values enter in [-1, 1] (centred) or as they are in [0, 1] (raw)
+            slo=dict(
+                features="value",  # value: the SLO's at a place | cnn: and features of its neighbourhood
+                channels=8,  # of the CNN's features (inr_jax/networks/side_features.py)
+                patch=2,  # pixels along the sides of what one feature stands for; 1 takes four times as long
+                dilations=(1, 2),  # patches, of its 3 x 3 convolutions: 7 x 7 of them are seen
+            ),
+            start="learned",  # a new scan's first codes: learned, the same for all | encoder: and what it sees of it
+            encoder=dict(  # inr_jax/networks/encoders.py
+                rows=64,  # depths of the box that A-scans are seen at
+                cells=(32, 64),  # en face, along B-scans and A-scans
+                channels=(8, 16, 16),  # of the convolutions along depth
+                features=16,  # of an A-scan
+                width=24,  # of the U-Net
+            ),
             extent=dict(
                 of="population",  # [-1, 1] is a box in mm of the population | volume: each scan's own extent
                 divide_first=1.0,  # what the first coordinate (of the B-scans) is divided by
@@ -164,7 +183,7 @@ def rule() -> ConfigDict:
 
 
 def train() -> ConfigDict:
-    """The staged recipe: auto-decoder -> rule -> joint fine-tuning. A stage learns the parts its rates name."""
+    """The staged recipe: auto-decoder (-> encoder) -> rule -> joint. A stage learns the parts its rates name."""
     return ConfigDict(
         dict(
             seed=0,
@@ -179,6 +198,15 @@ def train() -> ConfigDict:
                 over="map",  # subjects one after the other (map: faster on a CPU here) or at once (vmap: on a GPU)
                 warmup=0,
                 rates=dict(field=5e-4, table=1e-2),
+            ),
+            encoder=dict(  # where `stages` names it: right after the auto-decoder, from its codes
+                steps=600,
+                subjects=4,
+                context=8192,  # measurements per subject that the codes are whitened by
+                over="vmap",
+                skip_above=1e6,
+                warmup=20,
+                rates=dict(start=1e-3),
             ),
             rule=dict(
                 steps=80,

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from inr_jax.errors import InputError
 from inr_jax.rules import Rule
-from inr_jax.types import CHANGES, Batch, Field, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import CHANGES, Batch, Context, Field, Hyper, Key, MetaParams, Modulation, Params
 
 Loss = Callable[[Callable[..., Any], Batch, Hyper], tuple[Array, dict[str, Array]]]
 Bind = Callable[[Params, Modulation, Hyper], Callable[..., Any]]
@@ -47,19 +47,20 @@ def adapt(
     draw: Draw,
     hyper: Hyper,
     *,
-    start: Callable[[Params], Modulation],
+    start: Callable[[Params, Context | None], Modulation],
     rule: Rule,
     steps: int,
     key: Key,
     finish: Finish = as_stepped,
+    context: Context | None = None,
     first_order: bool = False,
     checkpoint: bool = False,
 ) -> tuple[Modulation, Float[Array, "steps"]]:
     """A few learned steps from the start: the adapted modulation, and the loss before each step.
 
-    Differentiable in `params`. finish: what follows the last step, on a batch of its own. first_order stops the
-    gradient of the inner gradient, never of the modulation. checkpoint: recompute each step on the way back (memory of
-    one step instead of all).
+    Differentiable in `params`. context: what the start may look at. finish: what follows the last step, on a batch of
+    its own. first_order stops the gradient of the inner gradient, never of the modulation. checkpoint: recompute each
+    step on the way back (memory of one step instead of all).
     """
 
     def objective(modulation: Modulation, batch: Batch) -> Array:
@@ -73,7 +74,7 @@ def adapt(
             gradient = jax.lax.stop_gradient(gradient)
         return rule.update(params.rule, i, gradient, state, modulation), value
 
-    origin = start(params.start)
+    origin = start(params.start, context)
     carry = (origin, rule.init(params.rule, origin))
     (modulation, _), losses = jax.lax.scan(jax.checkpoint(step) if checkpoint else step, carry, jnp.arange(steps))
     last = draw(jax.random.fold_in(key, steps))

@@ -90,7 +90,7 @@ def _read_kept(job: Job) -> dict[int, Taken]:
     """What was fitted before this run was begun anew."""
     if job.kept is None:
         return {}
-    like = job.built.learner.start(job.built.codes)
+    like = job.built.modulation(job.built.codes)
     found = {i: Taken(*kept) for i, name in enumerate(job.names) if (kept := job.kept.read(name, like)) is not None}
     if found:
         log.info("%d of %d scans were fitted before; going on with the others", len(found), len(job.names))

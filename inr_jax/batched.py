@@ -164,7 +164,7 @@ def train(group: Group, configs: Sequence[ConfigDict], over: str, tell: Tell) ->
             seconds += (time.perf_counter() - began) / len(configs)
             skipped[stage.name] += np.asarray(metrics["skipped_total"]) / (stage.end - stage.first)
             is_saved = now % group.config.train.save_every == 0 or now == stage.end
-            scored = group.measure(states.params, hypers, over) if is_saved and stage.name != "autodecoder" else None
+            scored = group.measure(states.params, hypers, over) if is_saved and stage.name in recipe.INNER else None
             if is_saved:
                 best = _better(best, (jnp.full(len(configs), WORST) if scored is None else scored, states.params))
             if is_saved or now % group.config.train.log_every == 0:

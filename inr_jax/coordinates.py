@@ -61,10 +61,15 @@ def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "*
     return np.asarray(affine * mm[..., None, :], np.float32)
 
 
+def side_pixel(side: Side, coords: Float[Array, "*n k"]) -> Float[Array, "2 *n"]:
+    """Where each place lies on the en-face image: (row, column)."""
+    en_face = jnp.stack([coords[..., 0], coords[..., -1], jnp.ones_like(coords[..., 0])])
+    return jnp.tensordot(side.to_pixel, en_face, 1)
+
+
 def sample_side(side: Side, coords: Float[Array, "*n k"]) -> Float[Array, "*n"]:
     """The en-face image's bilinear value at each place, its edge repeated outside."""
-    en_face = jnp.stack([coords[..., 0], coords[..., -1], jnp.ones_like(coords[..., 0])])
-    pixel = jnp.tensordot(side.to_pixel, en_face, 1)
+    pixel = side_pixel(side, coords)
     return jax.scipy.ndimage.map_coordinates(side.image, [pixel[0], pixel[1]], order=1, mode="nearest")
 
 

@@ -12,7 +12,7 @@ from inr_jax import gauge, measurements, population, rules
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model
 from inr_jax.population import State
-from inr_jax.recipe import Stage, fresh_optimizer, subject_loss, subject_of
+from inr_jax.recipe import INNER, Stage, fresh_optimizer, subject_loss, subject_of
 from inr_jax.types import CHANGES, Hyper, Key, Modulation, Params
 
 # step sizes tried before the rule is learned: a wide net, since a gradient's scale depends on points, cells and depth
@@ -28,19 +28,19 @@ def make_enter(
 ) -> Callable[[State, Measurements, Hyper], State]:  # fmt: skip
     """`enter(state, data, hyper)`: the state a stage begins with.
 
-    A fresh optimiser; after the auto-decoder, its mean code as the start. Before the first stage with an inner loop the
-    codes are whitened and the first step sizes tried.
+    A fresh optimiser; after the auto-decoder, its mean code as the start. The codes are whitened after it, or at the
+    very beginning; before the first stage with an inner loop the first step sizes are tried.
     """
     comes_from_decoder = before is not None and before.name == "autodecoder"
-    first_inner = stage.name != "autodecoder" and (before is None or comes_from_decoder)
+    has_codes = stage.name != "autodecoder" and (before is None or comes_from_decoder)
+    first_inner = stage.name in INNER and (before is None or before.name not in INNER)
 
     @jax.jit
     def enter(state: State, data: Measurements, hyper: Hyper) -> State:
         if comes_from_decoder:
-            state = state._replace(
-                params=state.params._replace(start=_mean_code(state.table, _learned(data, hyper) > 0))
-            )
-        if first_inner and config.train.whiten:
+            mean = _mean_code(state.table, _learned(data, hyper) > 0)
+            state = state._replace(params=state.params._replace(start=state.params.start | mean))
+        if has_codes and config.train.whiten:
             state = whiten(config, stage, state, model, data, pools, grid, hyper)
         if first_inner and config.rule.mixing == "population":
             mixing = population_mixing(state, _learned(data, hyper))
@@ -92,7 +92,7 @@ def whiten(
         coords = subject.draw_context(key).coords
 
         def answer(codes: Modulation) -> Float[Array, "n"]:
-            bound = subject.bind(params.field, model.learner.start(codes), hyper)
+            bound = subject.bind(params.field, model.learner.start(codes, subject.context), hyper)
             return bound(coords)["intensity"].mean(-1)
 
         return gauge.curvature(answer, params.start)

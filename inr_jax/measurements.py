@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from inr_jax import coordinates
-from inr_jax.types import Batch, Key, Population, Side
+from inr_jax.types import Batch, Context, Hyper, Key, Population, Side
 
 POPULATION = {"of": "population", "divide_first": 1.0}  # the extent of every model but the reference's
 
@@ -102,6 +102,26 @@ def context_labels(
     has_labels = (data.labels[subject].reshape(grid[0], -1) >= 0).any(-1)
     known = labelled_bscans(grid, among) & has_labels & measured_rows(pool, grid)
     return known & evenly(jnp.cumsum(known) - 1, known.sum(), jnp.asarray(count))
+
+
+def context_of(
+    data: Measurements, subject: Int[Array, ""], pool: Int[np.ndarray, "p"], grid: tuple[int, ...], hyper: Hyper
+) -> Context | None:
+    """The B-scans of one subject that hold voxels of a pool, all else in them not valid; None of images."""
+    if len(grid) != 3:
+        return None
+    size = grid[1] * grid[2]
+    bscans = np.unique(pool // size)
+    known = np.zeros(math.prod(grid), bool)
+    known[pool] = True
+    valid = data.valid[subject].reshape(grid)[bscans] & known.reshape(grid)[bscans]
+    side = side_of(data, subject, hyper.side_swapped)
+    if side is not None:
+        side = side._replace(image=hyper.side * (2 * side.image - 1))
+    scale, shift = data.scale[subject], data.shift[subject]
+    indices = (jnp.asarray(bscans), *map(jnp.arange, grid[1:]))
+    places = tuple(scale[axis] * index + shift[axis] for axis, index in enumerate(indices))
+    return Context(data.intensity[subject].reshape(*grid, -1)[bscans], valid, places, side)
 
 
 def gather(

@@ -9,8 +9,10 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from inr_jax import adaptation, coordinates, losses, modulations, ridge, rules
+from inr_jax.choices import NETWORKS, STARTS, Signal, network_of
 from inr_jax.errors import InputError
-from inr_jax.networks import fields, mixing, modulated_siren
+from inr_jax.networks import mixing
+from inr_jax.networks.fields import check_names
 from inr_jax.operators import points
 from inr_jax.population import Learner
 from inr_jax.tasks import reconstruction
@@ -23,7 +25,6 @@ from inr_jax.types import (
     MetaParams,
     Modulation,
     Params,
-    Population,
     Side,
     Values,
 )
@@ -31,28 +32,11 @@ from inr_jax.types import (
 PARTS = (*modulations.ZEROS, *CHANGES)
 
 
-class Signal(NamedTuple):
-    """What a model has to know of the data it is for."""
-
-    dimensions: int  # spatial axes
-    channels: int
-    classes: int  # 0: no segmentation
-    slo: bool
-
-    @classmethod
-    def of(cls, population: Population) -> "Signal":
-        return cls(
-            population.measured.ndim,
-            population.intensity.shape[-1],
-            len(population.classes),
-            population.slo is not None,
-        )
-
-
 class Model(NamedTuple):
     init: Callable[[Key, Hyper], MetaParams]
     learner: Learner
     codes: Modulation  # zeros: what one subject's row of the auto-decoder's table holds
+    modulation: Callable[[Modulation], Modulation]  # codes, and no change yet of the shared parameters that may move
     change_gauge: Callable[[Params, Params], Params]  # (field, maps of the codes): inr_jax/gauge.py
 
 
@@ -63,22 +47,38 @@ def hyper_of(config: ConfigDict, **changes: float) -> Hyper:
 
 
 def make_bind(
-    apply: Callable[..., Values], *, side_range: str = "centred", block: int = 0
+    apply: Callable[..., Values],
+    *,
+    side_range: str = "centred",
+    block: int = 0,
+    features: Callable[[Params, Array], Array] | None = None,
+    patch: int = 1,
 ) -> Callable[..., Callable[[Coords], Values]]:
     """side_range: the SLO's values enter as they are, in [0, 1] ("raw"), or moved to [-1, 1] ("centred").
 
-    block: points the network is asked at once, 0: all.
+    block: points the network is asked at once, 0: all. features: of the SLO, by the field's parameters `side`; they
+    enter behind its value. None: the value alone. patch: pixels that one of them stands for, along both axes.
     """
 
     def bind(field: Params, modulation: Modulation, side: Side | None, hyper: Hyper) -> Callable[[Coords], Values]:
         """The subject's field as a function of coordinates; the SLO is sampled wherever it is asked."""
 
+        def moved(value: Array) -> Array:
+            return value if side_range == "raw" else 2 * value - 1
+
+        maps = None
+        if side is not None and features is not None:
+            own = modulations.add_weights(field, modulation)["side"]
+            maps = features(own, moved(side.image))  # once per bind, not per block
+
         def at(coords: Coords) -> Values:
             if side is None:
                 return apply(field, modulation, coords, hyper)
-            value = coordinates.sample_side(side, coords)
-            value = hyper.side * (value if side_range == "raw" else 2 * value - 1)
-            return apply(field, modulation, jnp.concatenate([coords, value[..., None]], -1), hyper)
+            inputs = [coords, hyper.side * moved(coordinates.sample_side(side, coords))[..., None]]
+            if maps is not None:
+                pixel = jnp.moveaxis(coordinates.side_pixel(side, coords), 0, -1)
+                inputs.append(hyper.side * modulations.interpolate(maps, (pixel + 0.5) / patch - 0.5))
+            return apply(field, modulation, jnp.concatenate(inputs, -1), hyper)
 
         return points.in_blocks(at, block)
 
@@ -108,14 +108,6 @@ def _check_nuisance(config: ConfigDict, dimensions: int) -> None:
         )
 
 
-class Network(NamedTuple):
-    """What a network offers: init(key, codes, hyper), apply(params, modulation, inputs, hyper), and its gauge."""
-
-    init: Callable[..., Params]
-    apply: Callable[..., Values]
-    change_gauge: Callable[[Params, Params], Params]
-
-
 def _heads(config: ConfigDict, signal: Signal) -> dict[str, int]:
     """Channels of every head: of a likelihood also its spread, of the ridge the hidden layer that it works on."""
     heads = {"intensity": signal.channels}
@@ -124,40 +116,6 @@ def _heads(config: ConfigDict, signal: Signal) -> dict[str, int]:
     if config.loss.intensity in losses.LIKELIHOODS:
         heads["spread"] = signal.channels
     return heads | ({"hidden": config.model.width} if config.adapt.ridge else {})
-
-
-def _network(options: ConfigDict, signal: Signal, heads: dict[str, int]) -> Network:
-    """The network that `model.network` names."""
-    shared = dict(
-        width=options.width,
-        depth=options.depth,
-        encoding=options.encoding,
-        encodings=options.encodings.to_dict(),
-        heads=heads,
-        intensity=options.intensity,
-        dimensions=signal.dimensions,
-        sides=int(signal.slo),
-    )
-    if options.network == "modulated_siren":
-        parts = set(options.modulation.parts)
-        if not {"vector"} <= parts <= {"vector", NUISANCE, *CHANGES} - {"factors"}:
-            raise InputError(
-                f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
-            )
-        return Network(*modulated_siren.field(**shared), modulated_siren.change_gauge)
-    if options.network != "field":
-        raise InputError(f"model.network: expected field or modulated_siren; found {options.network!r}")
-    init, apply = fields.field(
-        **shared,
-        activation=options.activation,
-        residual=options.residual,
-        inputs_everywhere=options.inputs_everywhere,
-        axes=options.modulation.axes,
-        read=options.modulation.read,
-        vector=options.modulation.vector_enters,
-        bfloat16=options.bfloat16,
-    )
-    return Network(init, apply, fields.change_gauge)
 
 
 def _mixing(options: ConfigDict, codes: Modulation, rows: int) -> tuple[Callable[[Key], Params], rules.Mix]:
@@ -195,26 +153,16 @@ def _ridge(config: ConfigDict) -> tuple[Callable[[], Params], adaptation.Finish]
     return lambda: {"ridge": jnp.log(jnp.float32(config.adapt.ridge))}, ridge.last_layer
 
 
-def _with_factors(network: Network, options: ConfigDict) -> Network:
-    """The network that shares `factors`, too, where the modulation has them."""
-    if "factors" not in options.parts:
-        return network
-
-    def init(key: Key, codes: Modulation, hyper: Hyper) -> Params:
-        field = network.init(key, codes, hyper)
-        drawn = modulations.shared_factors(field, rank=options.factors.rank, key=jax.random.fold_in(key, 2))
-        return field | {"factors": drawn}
-
-    return network._replace(init=init)
-
-
 def build(config: ConfigDict, signal: Signal) -> Model:
     """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
     options = config.model
     parts = tuple(options.modulation.parts)
-    fields.check_names(
+    check_names(
         {
             "model.side": (options.side, ("centred", "raw")),
+            "model.slo.features": (options.slo.features, ("value", "cnn")),
+            "model.network": (options.network, NETWORKS),
+            "model.start": (options.start, STARTS),
             "model.extent.of": (options.extent.of, ("population", "volume")),
             "loss.intensity": (config.loss.intensity, losses.INTENSITY),
             "loss.segmentation": (config.loss.segmentation, losses.SEGMENTATION),
@@ -244,27 +192,34 @@ def build(config: ConfigDict, signal: Signal) -> Model:
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
     if not parts:
         raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
-    network = _with_factors(_network(options, signal, _heads(config, signal)), options.modulation)
+    network = network_of(options, signal, _heads(config, signal))
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
     init_ridge, finish = _ridge(config)
     init_mixing, mix = _mixing(config.rule, codes, config.adapt.steps if config.rule.per_step else 1)
 
-    def start(learned: Params) -> Modulation:
-        """The learned codes; motion and changes of the shared parameters begin at zero."""
-        return modulations.at_rest(learned) | modulations.no_change(shapes, parts)
+    start = STARTS[options.start](options, signal, codes)
+
+    def modulation(codes: Modulation) -> Modulation:
+        return modulations.at_rest(codes) | modulations.no_change(shapes, parts)
 
     def init(key: Key, hyper: Hyper) -> MetaParams:
         rule = rules.rule_params(
-            start(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
+            modulation(codes), hyper, steps=config.adapt.steps, per=config.rule.per, per_step=config.rule.per_step
         )
         rule = rule | init_mixing(jax.random.fold_in(key, 1)) | init_ridge()
-        return MetaParams(network.init(key, codes, hyper), codes, rule)
+        return MetaParams(network.init(key, codes, hyper), start.init(jax.random.fold_in(key, 2)), rule)
 
     learner = Learner(
-        make_bind(network.apply, side_range=options.side, block=options.block),
-        start,
+        make_bind(
+            network.apply,
+            side_range=options.side,
+            block=options.block,
+            features=network.features,
+            patch=options.slo.patch,
+        ),
+        lambda learned, context: modulation(start.apply(learned, context)),
         rules.gradient_rule(mix, changes_from=config.rule.changes_from),
         *reconstruction.make_losses(**config.loss.to_dict(), context_has_labels=config.adapt.labels),
         finish,
     )
-    return Model(init, learner, codes, network.change_gauge)
+    return Model(init, learner, codes, modulation, network.change_gauge)

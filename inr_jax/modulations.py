@@ -114,20 +114,25 @@ def _place(coords: Float[Array, "*n a"], cells: Sequence[int]) -> Float[Array, "
     return 0.5 * (coords + 1) * counts - 0.5
 
 
-def read_linear(grid: Float[Array, "*cells c"], coords: Float[Array, "*n a"]) -> Float[Array, "*n c"]:
-    """Multilinear interpolation between cell centres, constant beyond the outermost ones."""
+def interpolate(grid: Float[Array, "*cells c"], place: Float[Array, "*n a"]) -> Float[Array, "*n c"]:
+    """Multilinear interpolation at places in units of cells, constant beyond the outermost ones' centres."""
     cells = grid.shape[:-1]
     upper = jnp.asarray(cells) - 1
-    place = jnp.clip(_place(coords, cells), 0, upper)
+    place = jnp.clip(place, 0, upper)
     low = jnp.minimum(jnp.floor(place).astype(jnp.int32), jnp.maximum(upper - 1, 0))
     part = place - low
-    total = jnp.zeros((*coords.shape[:-1], grid.shape[-1]), grid.dtype)
+    total = jnp.zeros((*place.shape[:-1], grid.shape[-1]), grid.dtype)
     for corner in range(2 ** len(cells)):
         bits = jnp.asarray([(corner >> axis) & 1 for axis in range(len(cells))])
         index = jnp.minimum(low + bits, upper)
         weight = jnp.prod(jnp.where(bits == 1, part, 1 - part), axis=-1, keepdims=True)
         total += weight * grid[tuple(jnp.moveaxis(index, -1, 0))]
     return total
+
+
+def read_linear(grid: Float[Array, "*cells c"], coords: Float[Array, "*n a"]) -> Float[Array, "*n c"]:
+    """`interpolate` at coordinates in [-1, 1], the outer faces of the outermost cells."""
+    return interpolate(grid, _place(coords, grid.shape[:-1]))
 
 
 def read_nearest(

@@ -1,4 +1,4 @@
-"""The outer loops over a population: the auto-decoder's step and the meta-learning step. They see only callables."""
+"""The outer loops over a population: steps of the auto-decoder, the encoder and meta-learning. They see callables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ from inr_jax import guard
 from inr_jax.adaptation import Bind, Draw, Finish, Loss, adapt, as_stepped
 from inr_jax.guard import Guard
 from inr_jax.rules import Rule
-from inr_jax.types import Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import Context, Hyper, Key, MetaParams, Modulation, Params
 
 
 class Learner(NamedTuple):
     """What a population is learned with."""
 
     bind: Callable[..., Callable[..., Any]]  # (field, modulation, side, hyper) -> Field
-    start: Callable[[Params], Modulation]
+    start: Callable[[Params, Context | None], Modulation]
     rule: Rule
     inner_loss: Loss
     outer_loss: Loss
@@ -33,6 +33,7 @@ class Subject(NamedTuple):
     draw_context: Draw
     draw_target: Draw
     bind_target: Bind  # as the target shows it
+    context: Context | None = None  # what a start may look at
 
 
 class State(NamedTuple):
@@ -99,7 +100,7 @@ def meta_loss(
     modulation, losses = adapt(
         learner.inner_loss, subject.bind, params, subject.draw_context, hyper,
         start=learner.start, rule=learner.rule, steps=steps, key=inner,
-        finish=learner.finish, **options,
+        finish=learner.finish, context=subject.context, **options,
     )  # fmt: skip
     value, metrics = learner.outer_loss(
         subject.bind_target(params.field, modulation, hyper), subject.draw_target(outer), hyper
@@ -115,6 +116,21 @@ def decoder_loss(
     value, metrics = learner.outer_loss(field, subject.draw_target(key), hyper)
     leaves = jax.tree.leaves(modulation)
     return value + hyper.penalty * sum(jnp.mean(leaf**2) for leaf in leaves) / len(leaves), metrics
+
+
+def encoder_loss(
+    learner: Learner, params: MetaParams, modulation: Modulation, subject: Subject
+) -> tuple[Array, dict[str, Array]]:
+    """Mean squared distance of a subject's start from its own codes: an encoder learns from the auto-decoder's table.
+
+    In whitened codes (inr_jax/gauge.py) every channel counts by what it moves an answer.
+    """
+    found = learner.start(params.start, subject.context)
+    pairs = zip(
+        *(jax.tree.leaves({part: tree[part] for part in modulation}) for tree in (found, modulation)), strict=True
+    )
+    value = sum(((a - b) ** 2).sum() for a, b in pairs) / sum(leaf.size for leaf in jax.tree.leaves(modulation))
+    return value, {"mse_codes": value}
 
 
 OVER: dict[str, Callable[..., Any]] = {"vmap": lambda f, xs: jax.vmap(f)(xs), "map": jax.lax.map}

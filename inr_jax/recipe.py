@@ -1,11 +1,13 @@
 """The stages of training: what each one's step is, and what happens between two.
 
 autodecoder: one modulation per training subject and the field, together            (loss: decoder_loss)
+encoder:     the start's encoder, from the codes that the auto-decoder found         (loss: encoder_loss)
 rule:        step sizes and start, through the inner loop, field frozen              (loss: meta_loss)
 joint:       all of them, through the inner loop                                     (loss: meta_loss)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -21,6 +23,8 @@ from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
 from inr_jax.types import CHANGES, NUISANCE, Hyper, Key, MetaParams, Modulation, Params, Population
 
+STAGES = ("autodecoder", "encoder", "rule", "joint")
+INNER = ("rule", "joint")  # those through the inner loop
 TOTALS = ("loss", "skipped")  # metrics that are summed over a dispatch
 
 
@@ -39,8 +43,8 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
     """
     result: list[Stage] = []
     for name in config.train.stages:
-        if name not in ("autodecoder", "rule", "joint"):
-            raise InputError(f"train.stages: expected autodecoder, rule or joint; found {name!r}")
+        if name not in STAGES:
+            raise InputError(f"train.stages: expected some of {', '.join(STAGES)}; found {name!r}")
         options = config.train[name]
         learns = tuple(options.rates)
         if unknown := set(learns) - set(population.PARTS):
@@ -83,6 +87,7 @@ def _check_parts(parts: tuple[str, ...], stages: list[str]) -> None:
             f"train.stages: expected at least one of autodecoder, rule, joint for a modulation of {', '.join(parts)} "
             "(none where it is weights alone: one network for each scan); found none"
         )
+    _check_encoder(config, stages)
     if "autodecoder" in stages and all(part in CHANGES for part in parts):
         raise InputError(f"train.stages: expected codes for an auto-decoder; found {', '.join(parts)}")
     if NUISANCE in parts and stages[0] != "autodecoder":
@@ -105,6 +110,15 @@ def _check_whitening(config: ConfigDict, stages: list[str]) -> None:
             raise InputError(
                 f"train.whiten_by: expected curvature where train.stages has no autodecoder; found {found}"
             )
+
+
+def _check_encoder(config: ConfigDict, stages: Sequence[str]) -> None:
+    """Raises InputError for an encoder's stage without an encoder, or without an auto-decoder right before it."""
+    for before, name in pairwise(("nothing", *stages)):
+        if name == "encoder" and before != "autodecoder":
+            raise InputError(f"train.stages: expected autodecoder right before encoder; found {before}")
+        if name == "encoder" and config.model.start != "encoder":
+            raise InputError(f"model.start: expected encoder for the stage encoder; found {config.model.start!r}")
 
 
 def _check_scans(config: ConfigDict, name: str) -> None:
@@ -182,6 +196,7 @@ def subject_of(
         draw_context=draw(pools.context, context, seen),
         draw_target=draw(pools.target, target, measurements.labelled_bscans(grid, hyper.labelled_bscans)),
         bind_target=subjects.with_motion(bind, learned),
+        context=measurements.context_of(data, i, pools.context, grid, hyper),
     )
 
 
@@ -208,6 +223,12 @@ def subject_loss(
             return population.decoder_loss(
                 model.learner, params, own, subject._replace(draw_target=draw), hyper, key=key
             )
+        if stage.name == "encoder":
+            own = jax.tree.map(lambda rows: rows[visit], parts["table"])
+            subject = subject_of(
+                data, pools, grid, model, visit, hyper, context=0, target=0, context_has_labels=False, learned=own
+            )
+            return population.encoder_loss(model.learner, params, own, subject)
         subject = subject_of(
             data, pools, grid, model, visit, hyper, context=options.context, target=options.points,
             context_has_labels=config.adapt.labels, learned=jax.tree.map(lambda rows: rows[visit], parts["table"]),

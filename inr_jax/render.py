@@ -46,6 +46,7 @@ def make_adapt(
             finish=built.learner.finish,
             steps=config.adapt.steps if steps is None else steps,
             key=jax.random.key(hyper.seed + 3),
+            context=measurements.context_of(data, i, context, grid, hyper),
         )
 
     return run
@@ -82,7 +83,7 @@ def make_epochs(
         leaves, structure = jax.tree.flatten(built.codes)
         keys = jax.random.split(jax.random.fold_in(root, i), len(leaves))
         start = [options.start_scale * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-        return adaptation.begin_fitting(built.learner.start(jax.tree.unflatten(structure, start)))
+        return adaptation.begin_fitting(built.modulation(jax.tree.unflatten(structure, start)))
 
     def epoch(params: MetaParams, data: Measurements, i: Array, fitting: Fitting) -> tuple[Fitting, Array]:
         def batch_of(visit: Array, key: Key) -> Batch:

@@ -214,7 +214,8 @@ def _run_stage(
             if now % options.log_every == 0 or now == stage.end:
                 record = {name: float(value) for name, value in metrics.items()}
                 _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
-                bar.set_postfix(psnr=f"{record['psnr']:.2f} dB", refresh=False)
+                shown = next(name for name in ("psnr", "loss") if name in record)  # an encoder answers no intensity
+                bar.set_postfix({shown: f"{record[shown]:.4g}"}, refresh=False)
             stopped = stop.is_set()
             if by_epoch and (now - stage.first) % length == 0:
                 course, before = epochs.after_epoch(course, course.total / length, options.stop), course
@@ -275,10 +276,10 @@ def _save(
     folder: Path, state: State, stage: recipe.Stage, validate: Validation, writer: SummaryWriter, keep: int
 ) -> None:
     step = int(state.step)
-    # before the start is known (auto-decoder) an adaptation means nothing: never the best
-    validation = validate(state) if stage.name != "autodecoder" else WORST
+    # before the start and the step sizes are known an adaptation means nothing: never the best
+    validation = validate(state) if stage.name in recipe.INNER else WORST
     checkpoint.save(folder, state, step=step, validation=validation, keep=keep)
-    if stage.name != "autodecoder":
+    if stage.name in recipe.INNER:
         _log(folder, writer, {"step": step, "stage": stage.name, "validation_psnr": validation})
         picture = validate.picture(state)
         writer.add_image("validation/given_and_answered", picture, step, dataformats="HWC")

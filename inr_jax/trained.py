@@ -101,11 +101,14 @@ def restore(folder: str | Path, *, best: bool = True) -> Trained:
 
 
 def _check_stage(folder: Path, config: ConfigDict, step: int) -> None:
-    """InputError for a step of the auto-decoder: what comes after it makes the start and the step sizes."""
+    """InputError for a step before the inner loop: what comes then makes the start and the step sizes."""
     stages = recipe.stages(config)
-    if any(stage.name == "autodecoder" and stage.first <= step <= stage.end for stage in stages[:-1]):
+    for stage in stages[:-1]:
+        if stage.name in recipe.INNER or not stage.first <= step <= stage.end:
+            continue
+        now = {"autodecoder": "auto-decoder"}.get(stage.name, stage.name)
         raise InputError(
-            f"{folder}: expected a model that can adapt; found a training that is still in its auto-decoder "
+            f"{folder}: expected a model that can adapt; found a training that is still in its {now} "
             f"(step {step} of {stages[-1].end}): the train command goes on with it"
         )
 
@@ -177,7 +180,7 @@ def own_name(config: ConfigDict) -> str:
 def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
     """`fit` of a scan from its adapted modulation on, compiled: the codes, and how the weights changed."""
     run = render.make_fit(job.config, job.built, job.grid, job.pools)
-    still = job.built.learner.start(job.params.start)
+    still = job.built.modulation(job.built.codes)
     refine = adapting.compiled(run, job.params, still, job.data, jnp.int32(0))
 
     def refined(modulation: Modulation, i: int) -> Modulation:

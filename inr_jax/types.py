@@ -74,6 +74,15 @@ class Batch(NamedTuple):
     valid: Float[Array, "*points"]
 
 
+class Context(NamedTuple):
+    """What was measured of one subject, as B-scans: what a start may look at. P: those with anything measured."""
+
+    intensity: Float[Array, "P H W C"]
+    valid: Bool[Array, "P H W"]  # False: not measured, or not to be seen
+    places: tuple[Float[Array, "_"], ...]  # coordinates along each axis: [P], [H], [W]
+    side: Side | None  # its values in [-1, 1], masked as `hyper.side` says
+
+
 class Frame(NamedTuple):
     """Where the voxels of a scan lay before it was prepared, and the way back to them."""
 

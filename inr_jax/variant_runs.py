@@ -91,7 +91,7 @@ def _chunk(
         return _scores(group, course, configs, part, over, seconds)
 
     rows = list(chunks.in_chunks(scored, range(len(chunk)), SCORED_AT_ONCE))
-    codes = group.built.learner.start(group.built.codes)
+    codes = group.built.modulation(group.built.codes)
     shared = {
         "modulation_size": modulations.size(codes),
         "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(course.params.field)),

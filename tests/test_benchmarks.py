@@ -146,7 +146,7 @@ def test_counted_flops_are_the_products_that_a_point_goes_through(timing) -> Non
         built = model.build(config, model.Signal(dimensions=3, channels=1, classes=13, slo=True))
         hyper = model.hyper_of(config)
         params = jax.eval_shape(built.init, jax.random.key(0), hyper)
-        start = jax.eval_shape(built.learner.start, params.start)
+        start = jax.eval_shape(built.modulation, params.start)
 
         def forward(field, modulation, inputs, built=built, hyper=hyper):
             return built.learner.bind(field, modulation, None, hyper)(inputs)

@@ -69,7 +69,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "config_script": {"errors"},
     "sweeps": {"errors", "config_script"},
     "command_flags": {"errors", "config_script"},
-    "model": NUMERIC | {"networks", "adaptation", "rules", "population", "ridge", "tasks", "operators"},
+    "choices": NUMERIC | {"networks"},
+    "model": NUMERIC | {"networks", "choices", "adaptation", "rules", "population", "ridge", "tasks", "operators"},
     **dict.fromkeys(
         (
             "prepare",

@@ -29,7 +29,7 @@ def loss(field, batch, numbers):
     return mse, {"mse": mse}
 
 
-LEARNER = Learner(bind, lambda start: start, GRADIENT_RULE, loss, loss)
+LEARNER = Learner(bind, lambda start, context: start, GRADIENT_RULE, loss, loss)
 
 
 def sinusoid(i):

@@ -6,7 +6,8 @@
 
 The shift of a layer is what the modulation does to it: a linear map of the subject's vector (once per subject), of
 the code its grid holds at x, and a low-rank change A_l diag(m_l) B_l of W_l. Spatial functa, Bauer et al. 2023;
-functa, Dupont et al. 2022. With vector = "input" the vector is a further input of the first layer and of no other,
+functa, Dupont et al. 2022. Features of the side image (networks/side_features.py) shift the layers, too, by a linear
+map. With vector = "input" the vector is a further input of the first layer and of no other,
 with weights of its own in every branch of the activation: INteRp-OCT, Kepp et al. 2025.
 """
 
@@ -81,7 +82,8 @@ def check_names(names: Mapping[str, tuple[str, Collection[str]]]) -> None:
 class Layer(nn.Module):
     """One hidden layer: an activation of its affine maps, shifted by the modulation.
 
-    latent: a code that is a further input, the same at all points: its product is taken once, not per point.
+    latent: a code that is a further input, the same at all points: its product is taken once, not per point. around:
+    features of the side image round every point; they shift the layer as a code does.
     """
 
     width: int
@@ -98,6 +100,7 @@ class Layer(nn.Module):
         latent: Array | None,
         omega: Array,
         spread: Array,
+        around: Array | None,
     ) -> Array:
         fan_in = x.shape[-1] + (0 if latent is None else latent.shape[-1])
         weight = uniform(self.activation.weight_bound(fan_in, self.first, omega))
@@ -111,6 +114,10 @@ class Layer(nn.Module):
             + shift
             for b in range(self.activation.branches)
         )
+        if around is not None:  # drawn last: the other weights are those of a field without features
+            bound = jnp.sqrt(6 / around.shape[-1]) / omega
+            seen = around @ self.param("around", uniform(bound), (around.shape[-1], self.width))
+            pre = tuple(one + seen for one in pre)
         return self.activation.function(pre, omega, spread)
 
     def _latent(self, branch: int, latent: Array | None, weight: Callable) -> Array | float:
@@ -149,16 +156,19 @@ class Network(nn.Module):
     intensity: str
     dimensions: int
     bfloat16: bool
+    features: int
 
     @nn.compact
     def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array, spread: Array) -> Values:
-        coords, side = inputs[..., : self.dimensions], inputs[..., self.dimensions :]
+        values = inputs.shape[-1] - self.features
+        coords, side = inputs[..., : self.dimensions], inputs[..., self.dimensions : values]
         latent = modulation.get("vector") if self.vector == "input" else None
         codes = [modulation["vector"]] if "vector" in modulation and latent is None else []
         local = coords[..., :0]
         if "grid" in modulation:
             code, local = read_grid(modulation["grid"], coords, axes=self.axes, read=self.read)
             codes.append(code)
+        around = inputs[..., values:] if self.features else None
         entry = jnp.concatenate([encode(self, self.encoding, self.encoding_options, coords), local, side], -1)
         factors = modulation.get("lowrank")
         h = entry
@@ -166,7 +176,7 @@ class Network(nn.Module):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
             layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, name=f"layer_{i}")
             out = layer(
-                x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread
+                x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread, around
             )
             h = out + h if self.residual and i else out
         return read_heads(self, self.heads, self.intensity, h)
@@ -208,8 +218,9 @@ def field(
     bfloat16: bool,
     vector: str = "shift",
     intensity: str = "affine",
+    features: int = 0,
 ) -> tuple[Callable[[Key, Modulation, Hyper], Params], Callable[[Params, Modulation, Array, Hyper], Values]]:
-    """(init, apply) of a field over `dimensions` coordinates and `sides` side values.
+    """(init, apply) of a field over `dimensions` coordinates, `sides` side values and as many `features` behind them.
 
     heads: name -> channels; `intensity` answers around 0.5 ("affine") or in (0, 1) ("sigmoid"), as the option of this
     name says; `segmentation` gives logits, `spread` what a likelihood is told of its width (losses.py).
@@ -229,11 +240,11 @@ def field(
     )
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
-        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16,
+        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features,
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:
-        places = jnp.zeros((1, dimensions + sides))
+        places = jnp.zeros((1, dimensions + sides + features))
         return network.init(key, places, modulation, omegas(hyper, depth), hyper.spread)["params"]
 
     def apply(params: Params, modulation: Modulation, inputs: Array, hyper: Hyper) -> Values:
