@@ -88,6 +88,7 @@ def model() -> ConfigDict:
             segmentation=True,  # a head for labels, where the data have them
             block=0,  # points that are asked at once; 0: all
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
+            kernel="xla",  # xla | fused: a hidden layer of sines as one kernel on an NVIDIA GPU (inr_jax/kernels/)
             modulation=dict(
                 # any of vector, grid, lowrank: codes; weights, encoding (its tables): changes of what is shared.
                 # weights alone: one network for each scan

@@ -125,6 +125,7 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
         read=options.modulation.read,
         vector=options.modulation.vector_enters,
         bfloat16=options.bfloat16,
+        kernel=options.kernel,
     )
     return Network(init, apply, fields.change_gauge)
 

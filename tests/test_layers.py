@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "modulations": {"types"},
     "metrics": {"metrics", "types", "errors"},
     "lpips": {"errors"},
-    "networks": NUMERIC | {"networks"},
+    "kernels": {"activations"},
+    "networks": NUMERIC | {"networks", "kernels"},
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
     "gauge": {"types"},
@@ -61,6 +62,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "epochs": set(),
     "workdir": {"types", "errors", "config_script"},
     "limits": {"errors"},
+    "program_cache": {"errors", "limits"},
     "places": {"errors"},
     "stopping": set(),
     "config_script": {"errors"},
@@ -119,7 +121,9 @@ ONLY_IN = {
     "absl": {"main", "commands", "command_flags"},
 }
 # what is imported before a command is known
-COMMAND_LINE = {"main", "commands", "command_flags", "config_script", "limits", "places", "stopping", "errors"}
+COMMAND_LINE = {
+    "main", "commands", "command_flags", "config_script", "limits", "places", "program_cache", "stopping", "errors",
+}  # fmt: skip
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",
