@@ -129,7 +129,7 @@ def subject_of(
 
     def draw(pool: Int[np.ndarray, "p"], count: int, labelled: bool) -> population.Draw:
         return lambda key: measurements.draw(
-            data, i, jnp.asarray(pool), count, grid, key=key, labelled=labelled, bscans=hyper.labelled_bscans
+            data, i, pool, count, grid, key=key, labelled=labelled, bscans=hyper.labelled_bscans
         )
 
     return Subject(

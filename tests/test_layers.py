@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "metrics": {"metrics", "types", "errors"},
     "lpips": {"errors"},
     "kernels": {"activations"},
+    "flops": {"types"},
     "networks": NUMERIC | {"networks", "kernels"},
     "adaptation": {"types", "errors"},
     "population": {"types", "errors", "adaptation"},
