@@ -91,7 +91,7 @@ def rendered(bench: timing.Bench) -> timing.Cell:
         steps=1,
         points=voxels,
         flops=flops(bench.shapes, voxels),
-        rows=render.BLOCK,
+        rows=render.block(),
         subjects=1,
     )
 

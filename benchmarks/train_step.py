@@ -42,7 +42,8 @@ def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
         arguments=(jax.device_put(state), bench.data, stage.hyper, jnp.int32(steps)),
         steps=steps,
         points=steps * batch * (size.points + inner * context),
-        flops=steps * batch
+        flops=steps
+        * batch
         * (flops(bench.shapes, size.points, order=1) + flops(bench.shapes, context, steps=inner, order=2)),
         rows=batch * size.points,
         subjects=batch,

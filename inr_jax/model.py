@@ -113,6 +113,8 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
             raise InputError(
                 f"model.modulation.parts: expected vector for modulated_siren; found {', '.join(sorted(parts))}"
             )
+        if options.kernel != "xla":
+            raise InputError(f"model.kernel: expected xla for modulated_siren; found {options.kernel!r}")
         return Network(*modulated_siren.field(**shared), modulated_siren.change_gauge)
     if options.network != "field":
         raise InputError(f"model.network: expected field or modulated_siren; found {options.network!r}")

@@ -220,6 +220,11 @@ def make_run(
     return run
 
 
+def in_place(run: Callable[..., tuple[State, dict[str, Array]]]) -> Callable[..., tuple[State, dict[str, Array]]]:
+    """The same with the new state in the memory of the one that is given, which is gone after the call."""
+    return jax.jit(run, donate_argnums=0)
+
+
 def next_multiple(step: int, every: int) -> int:
     return (step // every + 1) * every
 

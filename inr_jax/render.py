@@ -19,7 +19,8 @@ from inr_jax.operators import points
 from inr_jax.types import Batch, Coords, Hyper, Key, MetaParams, Modulation, Params, Side
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
-BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
+BLOCKS = {"cpu": 8192}  # points per block, what bounds memory: on a CPU what suits its caches
+BLOCK_ELSEWHERE = 262_144  # enough to keep a GPU busy
 
 
 def make_adapt(
@@ -38,9 +39,7 @@ def make_adapt(
             built.learner.inner_loss,
             lambda field, modulation, h: built.learner.bind(field, modulation, side, h),
             params,
-            lambda key: measurements.draw(
-                data, i, context, config.adapt.points, grid, key=key, labelled=False
-            ),
+            lambda key: measurements.draw(data, i, context, config.adapt.points, grid, key=key, labelled=False),
             hyper,
             start=built.learner.start,
             rule=built.learner.rule,
@@ -112,9 +111,7 @@ def make_fit(
     ) -> tuple[Params, Modulation, Array]:
         side = measurements.side_of(data, i, hyper.side_swapped)
         common: dict[str, Any] = dict(
-            draw=lambda key: measurements.draw(
-                data, i, pools.training, options.points, grid, key=key, labelled=False
-            ),
+            draw=lambda key: measurements.draw(data, i, pools.training, options.points, grid, key=key, labelled=False),
             hyper=hyper,
             held_out=measurements.gather(data, i, jnp.asarray(held), grid, labelled=False),
             patience=options.patience,
@@ -162,11 +159,17 @@ def _asked(
     return answers
 
 
+def block() -> int:
+    """Points that are asked at once."""
+    platform = jax.default_backend()
+    return BLOCKS[platform] if platform in BLOCKS else BLOCK_ELSEWHERE
+
+
 def answer(
     built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None, coords: Float[Array, "n k"]
 ) -> Answer:
     """Intensity and most probable label at points, block by block."""
-    return points.in_blocks(_asked(built, hyper, field, modulation, side), BLOCK)(coords)
+    return points.in_blocks(_asked(built, hyper, field, modulation, side), block())(coords)
 
 
 def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
@@ -175,17 +178,17 @@ def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Arra
     Coordinates are made, and labels chosen, block by block: besides one block memory holds the answers alone.
     """
     voxels = math.prod(grid)
-    size = min(BLOCK, voxels)
+    size = min(block(), voxels)
 
     @jax.jit
     def run(field: Params, modulation: Modulation, data: Measurements, i: Array, hyper: Hyper) -> tuple[Array, Array]:
         at = _asked(built, hyper, field, modulation, measurements.side_of(data, i, hyper.side_swapped))
 
-        def block(first: Array) -> Answer:
+        def from_voxel(first: Array) -> Answer:
             flat = jnp.minimum(first + jnp.arange(size), voxels - 1)
             return at(coordinates.unravel(flat, grid) * data.scale[i] + data.shift[i])
 
-        intensity, labels = jax.lax.map(block, jnp.arange(0, voxels, size))
+        intensity, labels = jax.lax.map(from_voxel, jnp.arange(0, voxels, size))
         return (
             intensity.reshape(-1, intensity.shape[-1])[:voxels].reshape(*grid, -1),
             labels.reshape(-1)[:voxels].reshape(grid),

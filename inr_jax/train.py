@@ -185,8 +185,7 @@ def _run_stage(
     pools: Pools, validate: Validation, writer: SummaryWriter, stop: threading.Event,
 ) -> State:  # fmt: skip
     """The steps of a stage that are left, in dispatches that end wherever something is due."""
-    # every dispatch writes into the state of the one before, of which nothing else holds on to
-    run = jax.jit(recipe.make_run(config, stage, built, pools, validate.grid), donate_argnums=0)
+    run = recipe.in_place(recipe.make_run(config, stage, built, pools, validate.grid))
     options = config.train
     length = visits.epoch_length(config, stage.name, pools, validate.grid, device_data.scale.shape[0])
     bar = progress.bar(

@@ -13,7 +13,6 @@ import toy
 
 from inr_jax import demo
 
-
 os.environ["INR_JAX_CACHE"] = "off"  # commands in tests compile what they run, and leave nothing in the user's home
 
 

@@ -11,13 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import pytest
 from command import environment
 from real_data import real_data
 from toy import ROOT
-
-from inr_jax import model
 
 SCRIPTS = {"adapt": 3, "train_step": 3, "interp_oct": 4}  # lines of their tables
 NUMBERS = {

@@ -19,7 +19,9 @@ def layer(n, inner, width, dtype=jnp.float32):
     """Terms and a bias whose u has a standard deviation of about 2."""
     random = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)  # noqa: E731
-    terms = tuple((draw(n, k).astype(dtype), (draw(k, width) * (4 / k / len(inner)) ** 0.5).astype(dtype)) for k in inner)
+    terms = tuple(
+        (draw(n, k).astype(dtype), (draw(k, width) * (4 / k / len(inner)) ** 0.5).astype(dtype)) for k in inner
+    )
     return terms, draw(width)
 
 

@@ -40,6 +40,21 @@ def test_one_compiled_program_serves_other_numbers_and_other_counts():
         assert before.size == 0 or not np.array_equal(before, after)
 
 
+def test_steps_in_place_give_the_same_state_in_the_memory_of_the_one_before():
+    config = tiny()
+    population = data.load(config.data, "train")
+    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    built = model.build(config, model.Signal.of(population))
+    stage, pools = recipe.stages(config)[0], measurements.pools(population.measured)
+    run = recipe.make_run(config, stage, built, pools, population.measured.shape)
+    arguments = (measurements.to_device(population, half), stage.hyper, jnp.int32(2))
+    state = recipe.initial_state(config, built, 1)
+    expected, _ = run(state, *arguments)
+    got, _ = recipe.in_place(run)(state, *arguments)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params.field))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
 def test_stages_without_steps_are_left_out():
     config = tiny()
     config.train.rule.steps = 0

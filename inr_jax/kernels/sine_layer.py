@@ -59,9 +59,7 @@ def _kernel(*refs: Any, terms: int, names: tuple[str, ...]) -> None:
         out[...] = FUNCTIONS[name](u)
 
 
-def fused(
-    terms: Terms, bias: Float[Array, "m"], *, names: tuple[str, ...], interpret: bool = False
-) -> Outputs:
+def fused(terms: Terms, bias: Float[Array, "m"], *, names: tuple[str, ...], interpret: bool = False) -> Outputs:
     """The functions `names` of u, float32, by one kernel. interpret: as Pallas' interpreter does it, on any device."""
     n, m = terms[0][0].shape[0], bias.shape[0]
     rows, columns = _tile(n, ROWS), _tile(m, COLUMNS)

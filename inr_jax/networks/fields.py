@@ -159,7 +159,9 @@ class Network(nn.Module):
         h = entry
         for i in range(self.depth):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
-            layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, self.kernel, name=f"layer_{i}")
+            layer = Layer(
+                self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, self.kernel, name=f"layer_{i}"
+            )
             out = layer(
                 x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread
             )
@@ -224,7 +226,9 @@ def field(
         }
     )
     if kernel == "fused" and activation not in FUSED:
-        raise InputError(f"model.kernel: expected xla for the activation {activation} (fused: {', '.join(FUSED)}); found fused")
+        raise InputError(
+            f"model.kernel: expected xla for the activation {activation} (fused: {', '.join(FUSED)}); found fused"
+        )
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
         tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, kernel,
