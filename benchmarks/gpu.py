@@ -102,11 +102,11 @@ def difference() -> str:
     def twice(layer: Callable, bias: jax.Array) -> jax.Array:
         return jax.grad(lambda b: (jax.grad(lambda a: (layer(terms, a) ** 2).sum())(b) ** 2).sum())(bias)
 
-    both = [sine_layer.differentiable(values) for values in (sine_layer.by_device, sine_layer.plain)]
-    values, gradients = (
-        [np.asarray(f) for f in pair] for pair in zip(*((l(terms, bias), twice(l, bias)) for l in both))
+    ours, theirs = (
+        tuple(np.asarray(found) for found in (layer(terms, bias), twice(layer, bias)))
+        for layer in map(sine_layer.differentiable, (sine_layer.by_device, sine_layer.plain))
     )
-    relative = [np.abs(a - b).max() / np.abs(b).max() for a, b in (values, gradients)]
+    relative = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True)]
     return f"{relative[0]:.1e} of values, {relative[1]:.1e} of second derivatives"
 
 

@@ -19,8 +19,7 @@ from inr_jax.operators import points
 from inr_jax.types import Batch, Coords, Hyper, Key, MetaParams, Modulation, Params, Side
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
-BLOCKS = {"cpu": 8192}  # points per block, what bounds memory: on a CPU what suits its caches
-BLOCK_ELSEWHERE = 262_144  # enough to keep a GPU busy
+BLOCK_CPU, BLOCK_GPU = 8192, 262_144  # points per block, what bounds memory: of a CPU's caches; to keep a GPU busy
 
 
 def make_adapt(
@@ -161,8 +160,7 @@ def _asked(
 
 def block() -> int:
     """Points that are asked at once."""
-    platform = jax.default_backend()
-    return BLOCKS[platform] if platform in BLOCKS else BLOCK_ELSEWHERE
+    return BLOCK_CPU if jax.default_backend() == "cpu" else BLOCK_GPU
 
 
 def answer(

@@ -1,4 +1,4 @@
-"""How a hidden layer is computed: XLA's own products and sums, or one fused kernel. The same numbers, up to rounding."""
+"""How a hidden layer is computed: XLA's products and sums, or one fused kernel. The same numbers, up to rounding."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
