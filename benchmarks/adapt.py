@@ -18,6 +18,7 @@ import numpy as np
 import timing
 
 from inr_jax import model, render
+from inr_jax.flops import flops
 
 POINTS = (2_048, 8_192, 32_768)
 
@@ -50,7 +51,7 @@ def learned(bench: timing.Bench, points: tuple[int, ...]) -> Iterator[timing.Cel
             arguments=fresh(bench),
             steps=steps,
             points=steps * count,
-            flops=3 * timing.forward_flops(bench.shapes, steps * count),
+            flops=flops(bench.shapes, count, steps=steps, order=1),
             rows=count,
             subjects=1,
         )
@@ -73,7 +74,7 @@ def fit(bench: timing.Bench) -> timing.Cell:
         arguments=(params, modulation, data, subject),
         steps=steps,
         points=steps * options.points,
-        flops=timing.forward_flops(bench.shapes, int(moves.sum()) + held_out),
+        flops=flops(bench.shapes, int(moves.sum()) + held_out),
         rows=options.points,
         subjects=1,
     )
@@ -89,8 +90,8 @@ def rendered(bench: timing.Bench) -> timing.Cell:
         arguments=(params.field, bench.built.modulation(params.start), data, subject, hyper),
         steps=1,
         points=voxels,
-        flops=timing.forward_flops(bench.shapes, voxels),
-        rows=render.BLOCK,
+        flops=flops(bench.shapes, voxels),
+        rows=render.block(),
         subjects=1,
     )
 

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import interp_oct_general
 from inr_jax import coordinates, doctor, measurements, model, recipe, render
+from inr_jax.flops import flops, product_shapes
 from inr_jax.model import Signal
 from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
@@ -79,7 +80,7 @@ def setup(config: ConfigDict, grid: tuple[int, ...]) -> timing.Bench:
         measurements.to_device(scans, half, config.model.extent.to_dict()),
         measurements.pools(scans.measured),
         grid,
-        timing.product_shapes(field),
+        product_shapes(field),
     )
 
 
@@ -111,7 +112,7 @@ def cell(bench: timing.Bench, name: str, run: Any, arguments: tuple, *, steps: i
         arguments=arguments,
         steps=steps,
         points=steps * points,
-        flops=passes * timing.forward_flops(bench.shapes, steps * points),
+        flops=passes * flops(bench.shapes, steps * points),
         rows=min(bench.config.model.block or points, points),
         subjects=1,
     )

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 
 from configs import default
 from inr_jax import coordinates, data, doctor, measurements, model, workdir
+from inr_jax.flops import product_shapes
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, Signal
-from inr_jax.types import Params
 
 
 class Bench(NamedTuple):
@@ -75,21 +75,6 @@ def setup(*, people: int, quick: bool) -> Bench:
         population.measured.shape,
         product_shapes(field),
     )
-
-
-def product_shapes(field: Params) -> list[tuple[int, int]]:
-    """(in, out) of the matrices every point is multiplied with: layers, a grid's code to its shifts, heads.
-
-    A latent's matrix is multiplied with once for all points.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(field)
-    names = [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves if leaf.ndim == 2]
-    return [shape for name, shape in names if "encoding" not in name and "latent" not in name]
-
-
-def forward_flops(shapes: list[tuple[int, int]], points: int) -> float:
-    """2 sum(in x out) per point."""
-    return 2.0 * points * sum(i * o for i, o in shapes)
 
 
 def measure(cell: Cell, shapes: list[tuple[int, int]], *, repeats: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import timing
 
 from inr_jax import recipe
+from inr_jax.flops import flops
 
 
 def main() -> None:
@@ -34,7 +35,6 @@ def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
     batch = min(size.subjects, subjects)
     steps = 10 if stage.name == "autodecoder" else 2
     state = recipe.initial_state(config, bench.built, subjects)._replace(step=jnp.int32(stage.first))
-    forward = timing.forward_flops(bench.shapes, 1)
     inner, context = (0, 0) if stage.name == "autodecoder" else (config.adapt.steps, size.context)
     return timing.Cell(
         name=f"{stage.name}: {batch} x {size.points}" + (f" + {inner} x {context}" if inner else ""),
@@ -42,7 +42,9 @@ def cell(bench: timing.Bench, stage: recipe.Stage) -> timing.Cell:
         arguments=(jax.device_put(state), bench.data, stage.hyper, jnp.int32(steps)),
         steps=steps,
         points=steps * batch * (size.points + inner * context),
-        flops=steps * batch * forward * (3 * size.points + 9 * inner * context),
+        flops=steps
+        * batch
+        * (flops(bench.shapes, size.points, order=1) + flops(bench.shapes, context, steps=inner, order=2)),
         rows=batch * size.points,
         subjects=batch,
     )

@@ -221,6 +221,13 @@ def sweep_slo_features():
         yield {"model.slo.features": features}
 
 
+def sweep_precision():
+    """What do hidden products with bfloat16 factors cost in quality, by XLA and by the fused kernel?"""
+    yield "float32", {"model.bfloat16": False, "model.kernel": "xla"}
+    yield "bfloat16", {"model.bfloat16": True, "model.kernel": "xla"}
+    yield "bfloat16, fused", {"model.bfloat16": True, "model.kernel": "fused"}
+
+
 def sweep_loss_weights():
     """What weight of the segmentation loss gives layers without taking from intensities?"""
     for weight in (0.0, 0.005, 0.02, 0.08):

@@ -107,6 +107,7 @@ def model() -> ConfigDict:
             segmentation=True,  # a head for labels, where the data have them
             block=0,  # points that are asked at once; 0: all
             bfloat16=False,  # hidden products with bfloat16 factors, float32 accumulation
+            kernel="xla",  # xla | fused: a hidden layer of sines as one kernel on an NVIDIA GPU (inr_jax/kernels/)
             modulation=dict(
                 # any of vector, grid, lowrank: codes; nuisance: how B-scans moved (operators/moved_bscan.py);
                 # weights, encoding (its tables), head (of intensities), factors (low-rank changes of hidden matrices):

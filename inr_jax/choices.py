@@ -93,6 +93,7 @@ def _body(options: ConfigDict, signal: Signal) -> dict[str, Any]:
         read=options.modulation.read,
         vector=options.modulation.vector_enters,
         bfloat16=options.bfloat16,
+        kernel=options.kernel,
         features=options.slo.channels if options.slo.features == "cnn" else 0,
     )
 
@@ -123,6 +124,8 @@ def _modulated_siren(options: ConfigDict, signal: Signal, heads: Heads) -> Netwo
         )
     if options.slo.features != "value":
         raise InputError(f"model.slo.features: expected value for modulated_siren; found {options.slo.features!r}")
+    if options.kernel != "xla":
+        raise InputError(f"model.kernel: expected xla for modulated_siren; found {options.kernel!r}")
     init, apply = modulated_siren.field(**_shared(options, signal), heads=heads)
     return Network(init, apply, modulated_siren.change_gauge)
 

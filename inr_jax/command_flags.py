@@ -92,6 +92,9 @@ FLAGS = {
         "auto",
         options={"enum_values": ["auto", "vmap", "map"]},
     ),
+    "cache": Flag(
+        flags.DEFINE_boolean, "keep compiled programs, so that the next start is faster; --no-cache: not", True
+    ),
     "device": Flag(flags.DEFINE_enum, "where to compute", "auto", options={"enum_values": ["auto", "cpu", "gpu"]}),
     "threads": Flag(flags.DEFINE_integer, "processor cores to use", absent="all", options={"lower_bound": 1}),
     "max_memory": Flag(

@@ -73,9 +73,21 @@ def sample_side(side: Side, coords: Float[Array, "*n k"]) -> Float[Array, "*n"]:
     return jax.scipy.ndimage.map_coordinates(side.image, [pixel[0], pixel[1]], order=1, mode="nearest")
 
 
-def draw_points(key: Key, pool: Int[Array, "p"], count: int) -> Int[Array, "count"]:
-    """Flat voxel indices drawn uniformly, with replacement, from a pool of them."""
-    return pool[jax.random.randint(key, (count,), 0, pool.shape[0])]
+def runs(pool: Int[np.ndarray, "p"]) -> tuple[Int[np.ndarray, "r"], int]:
+    """(starts, length) of the longest runs of successive numbers, all of one length, that a pool is made of."""
+    breaks = np.flatnonzero(np.diff(pool) != 1) + 1
+    length = max(1, int(np.gcd.reduce(breaks, initial=len(pool))))
+    return pool[::length], length
+
+
+def draw_points(key: Key, pool: Int[np.ndarray, "p"], count: int) -> Int[Array, "count"]:
+    """Flat voxel indices drawn uniformly, with replacement, from a pool of them.
+
+    What was measured is whole B-scans: a program holds where these begin, not every voxel's index.
+    """
+    starts, length = runs(pool)
+    chosen = jax.random.randint(key, (count,), 0, len(pool))
+    return jnp.asarray(starts)[chosen // length] + chosen % length
 
 
 def draw_patch(key: Key, shape: Sequence[int], patch: Sequence[int]) -> Int[Array, "*patch"]:

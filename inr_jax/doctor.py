@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from inr_jax import workdir
+from inr_jax import program_cache, workdir
 from inr_jax.activations import sin
 from inr_jax.data._files import data_path
 from inr_jax.errors import InputError
+from inr_jax.limits import cores
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 POINTS, WIDTH, DEPTH = 8192, 96, 5  # of the timed step: configs/default.py's field
@@ -33,16 +34,12 @@ def doctor() -> None:
         ("device", _devices),
         ("real data", _data),
         ("GPU", _gpu),
+        ("programs", _programs),
         ("notebooks", lambda: _extra("notebooks", ("ipykernel", "nbclient", "nbformat"))),
         ("browser", _browser),
         ("step", _step),  # the last: it takes seconds
     ):
         print(f"{name:<10} {find()}", flush=True)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> float:
@@ -118,6 +115,16 @@ def _data() -> str:
         return f"none at {named or '../shared/data'}; to name some: export INR_JAX_DATA=FOLDER (the phantom needs none)"
     sets = sorted(p.name for p in folder.iterdir() if p.is_dir())
     return f"{folder} ({'INR_JAX_DATA' if named else 'the default place'}): {', '.join(sets) or 'no folders'}"
+
+
+def _programs() -> str:
+    """Where compiled programs are kept, and how many."""
+    root = program_cache.place()
+    if root is None:
+        return f"compiled anew at every start ({program_cache.VARIABLE}={program_cache.OFF})"
+    found = program_cache.entries(root)
+    size = sum(entry.stat().st_size for entry in found) / 1e6
+    return f"{len(found)} compiled ones, {size:.0f} MB, in {root} (safe to delete)"
 
 
 def _gpu() -> str:

@@ -15,6 +15,11 @@ GRACE = 2.0  # seconds a process has to clean up, once there is too much in memo
 EVERY = 0.02  # seconds between two looks
 
 
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def limit(*, device: str, threads: int | None, max_memory: float | None) -> None:
     """device: auto | cpu | gpu; threads: processor cores to use; max_memory: GB, beyond which MemoryError is raised.
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from absl import flags
 
-from inr_jax import command_flags, limits, places, stopping
+from inr_jax import command_flags, limits, places, program_cache, stopping
 from inr_jax.commands import COMMANDS, Command
 from inr_jax.errors import InputError
 
-COMMON = ("device", "threads", "max_memory")
+COMMON = ("cache", "device", "threads", "max_memory")
 HELP = ("--help", "-h", "-help", "help")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -103,6 +103,8 @@ def _command(name: str, rest: Sequence[str]) -> None:
     values, positional = _parse(command, name, rest)
     limits.limit(device=values.device, threads=values.threads, max_memory=values.max_memory)
     with _remarks():
+        if values.cache:
+            program_cache.enable()
         command.run(values, positional)
 
 

@@ -34,7 +34,7 @@ def to_device(
     n, grid = len(population.names), population.measured.shape
     boxes = coordinates.boxes(extent, half, grid, population.spacing)
     scale, shift = coordinates.index_to_box(grid, population.spacing, population.offset, boxes)
-    labels = population.labels if population.labels is not None else np.full((n, *grid), -1)
+    labels = population.labels if population.labels is not None else np.full((n, *grid), -1, np.int8)
     slo = None
     if population.slo is not None and population.slo_affine is not None:
         to_pixel = coordinates.slo_to_pixel(population.slo_affine, boxes)
@@ -142,7 +142,7 @@ def gather(
 def draw(
     data: Measurements,
     subject: Int[Array, ""],
-    pool: Int[Array, "p"],
+    pool: Int[np.ndarray, "p"],
     count: int,
     grid: tuple[int, ...],
     *,
@@ -185,13 +185,10 @@ def pools(measured: Bool[np.ndarray, "*grid"], *, held_out: float = 0.1, seed: i
     """
     flat = np.arange(measured.size, dtype=np.int32).reshape(measured.shape)
     context = flat[measured]
-    column = (
-        flat - np.asarray(np.unravel_index(flat, measured.shape)[1]) * measured.shape[-1]
-        if measured.ndim == 3
-        else flat
-    )
-    columns = np.unique(column[measured])
-    chosen = np.random.default_rng(seed).permutation(columns)[: max(1, round(held_out * len(columns)))]
-    out = np.isin(column[measured], chosen)
+    columns = measured.any(1, keepdims=True) if measured.ndim == 3 else measured
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(columns))
+    chosen = np.zeros(columns.size, bool)
+    chosen[order[: max(1, round(held_out * len(order)))]] = True
+    out = np.broadcast_to(chosen.reshape(columns.shape), measured.shape)[measured]
     whole = np.flatnonzero(measured.reshape(len(measured), -1).all(-1))
     return Pools(context, flat.ravel(), context[~out], context[out], whole)

@@ -201,7 +201,7 @@ def _render_at(
     _, h, w = population.measured.shape
 
     @jax.jit
-    def bscan(place: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def bscan(adapted: Adapted, data: measurements.Measurements, place: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows, columns = jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")
         index = jnp.stack([jnp.full_like(rows, place, jnp.float32), rows, columns], -1).reshape(-1, 3)
         coords = index * data.scale[0] + data.shift[0]
@@ -212,7 +212,7 @@ def _render_at(
     intensity = np.empty((len(bscan_index), h, w), np.float32)
     labels = np.empty(intensity.shape, np.int8)
     for i, place in enumerate(progress.bar(bscan_index, "render", unit="B-scan")):
-        values, classes = map(np.asarray, bscan(jnp.float32(place)))
+        values, classes = map(np.asarray, bscan(adapted, data, jnp.float32(place)))
         if left.length:
             here = np.array([place * population.spacing[0, 0]])
             values = values + residual.at(left, (here, *left.places[1:]))[0, ..., 0]

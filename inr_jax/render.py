@@ -1,5 +1,6 @@
 """Adapting a scan with a trained model and asking it for values: jitted once per shape, streamed in blocks."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ from inr_jax.adaptation import Fitting
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.operators import points
-from inr_jax.types import Batch, Hyper, Key, MetaParams, Modulation, Params
+from inr_jax.types import Batch, Coords, Hyper, Key, MetaParams, Modulation, Params, Side
 
 HELD_OUT = 16_384  # points that `fit` is stopped by, at most
-BLOCK = 8192  # points per block: the fastest on a CPU's caches, and what bounds memory
+BLOCK_CPU, BLOCK_GPU = 8192, 262_144  # points per block, what bounds memory: of a CPU's caches; to keep a GPU busy
 
 
 def make_adapt(
@@ -37,9 +38,7 @@ def make_adapt(
             built.learner.inner_loss,
             subjects.make_bind(built.learner.bind, data, i, context, grid, hyper),
             params,
-            lambda key: measurements.draw(
-                data, i, jnp.asarray(context), config.adapt.points, grid, key=key, labelled=labelled
-            ),
+            lambda key: measurements.draw(data, i, context, config.adapt.points, grid, key=key, labelled=labelled),
             hyper,
             start=built.learner.start,
             rule=built.learner.rule,
@@ -120,7 +119,7 @@ def make_fit(
         labelled = _labelled(config, data, i, pools.context, grid, hyper)
         common: dict[str, Any] = dict(
             draw=lambda key: measurements.draw(
-                data, i, jnp.asarray(pools.training), options.points, grid, key=key, labelled=labelled
+                data, i, pools.training, options.points, grid, key=key, labelled=labelled
             ),
             hyper=hyper,
             held_out=measurements.gather(data, i, jnp.asarray(held), grid, labelled=labelled),
@@ -149,28 +148,55 @@ def make_fit(
     return run
 
 
-def answer(
-    built: Model, hyper: Any, field: Params, modulation: Modulation, side: Any, coords: Float[Array, "n k"]
-) -> tuple[Float[Array, "n C"], UInt8[Array, "n"]]:
-    """Intensity and most probable label at points, block by block; label 0 where there is no segmentation."""
+Answer = tuple[Float[Array, "*n C"], UInt8[Array, "*n"]]
+
+
+def _asked(
+    built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None
+) -> Callable[[Coords], Answer]:
+    """Intensity and most probable label as a function of coordinates; label 0 where there is no segmentation."""
     at = built.learner.bind(field, modulation, side, hyper)
 
-    def block(coords: Array) -> tuple[Array, Array]:
+    def answers(coords: Coords) -> Answer:
         values = at(coords)
         logits = values.get("segmentation", jnp.zeros((len(coords), 1)))
         return values["intensity"], logits.argmax(-1).astype(jnp.uint8)
 
-    return points.in_blocks(block, BLOCK)(coords)
+    return answers
+
+
+def block() -> int:
+    """Points that are asked at once."""
+    return BLOCK_CPU if jax.default_backend() == "cpu" else BLOCK_GPU
+
+
+def answer(
+    built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None, coords: Float[Array, "n k"]
+) -> Answer:
+    """Intensity and most probable label at points, block by block."""
+    return points.in_blocks(_asked(built, hyper, field, modulation, side), block())(coords)
 
 
 def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
-    """`render(field, modulation, data, subject, hyper)`: intensity [*grid, C] and labels [*grid] of a whole scan."""
+    """`render(field, modulation, data, subject, hyper)`: intensity [*grid, C] and labels [*grid] of a whole scan.
+
+    Coordinates are made, and labels chosen, block by block: besides one block memory holds the answers alone.
+    """
+    voxels = math.prod(grid)
+    size = min(block(), voxels)
 
     @jax.jit
     def run(field: Params, modulation: Modulation, data: Measurements, i: Array, hyper: Hyper) -> tuple[Array, Array]:
-        coords = coordinates.grid(grid, data.scale[i], data.shift[i]).reshape(-1, len(grid))
-        side = measurements.side_of(data, i, hyper.side_swapped)
-        intensity, labels = answer(built, hyper, field, modulation, side, coords)
-        return intensity.reshape(*grid, -1), labels.reshape(grid)
+        at = _asked(built, hyper, field, modulation, measurements.side_of(data, i, hyper.side_swapped))
+
+        def from_voxel(first: Array) -> Answer:
+            flat = jnp.minimum(first + jnp.arange(size), voxels - 1)
+            return at(coordinates.unravel(flat, grid) * data.scale[i] + data.shift[i])
+
+        intensity, labels = jax.lax.map(from_voxel, jnp.arange(0, voxels, size))
+        return (
+            intensity.reshape(-1, intensity.shape[-1])[:voxels].reshape(*grid, -1),
+            labels.reshape(-1)[:voxels].reshape(grid),
+        )
 
     return run

@@ -71,10 +71,12 @@ def smoothed(
     values: Float[np.ndarray, "*grid C"], valid: Bool[np.ndarray, "*grid"], sigma: Sequence[float]
 ) -> Float[np.ndarray, "*grid C"]:
     """A Gaussian over the last two axes of the grid, of what is valid alone; 0 far from anything valid."""
-    wide = (0.0,) * (valid.ndim - 2) + tuple(sigma)
-    known = gaussian_filter(valid.astype(np.float64), wide)[..., None]
-    total = gaussian_filter(np.where(valid[..., None], values, 0.0).astype(np.float64), (*wide, 0.0))
-    return (total / np.maximum(known, 1e-3)).astype(np.float32)
+    out = np.empty(values.shape, np.float32)
+    for place in np.ndindex(valid.shape[:-2]):  # plane by plane: of a large scan, float64 would fill the memory
+        known = gaussian_filter(valid[place].astype(np.float64), sigma)[..., None]
+        total = gaussian_filter(np.where(valid[place][..., None], values[place], 0.0).astype(np.float64), (*sigma, 0.0))
+        out[place] = total / np.maximum(known, 1e-3)
+    return out
 
 
 def measure(

@@ -27,6 +27,7 @@ from inr_jax import (
     model,
     progress,
     recipe,
+    stage_checks,
     visits,
     workdir,
 )
@@ -139,7 +140,7 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
     recipe.stages(config)  # what cannot be run is told before data are made
     population, validation = data.load(config.data, "train"), data.load(config.data, "validation")
     for scans in (population, validation):
-        recipe.check_people(config, scans)
+        stage_checks.check_people(config, scans)
     if "autodecoder" in config.train.stages:
         visits.check_patch(config.train.autodecoder, population.measured.shape, "train.autodecoder")
     half = coordinates.half_extent(population.measured.shape, population.spacing)
@@ -186,7 +187,7 @@ def _run_stage(
     pools: Pools, validate: Validation, writer: SummaryWriter, stop: threading.Event,
 ) -> State:  # fmt: skip
     """The steps of a stage that are left, in dispatches that end wherever something is due."""
-    run = recipe.make_run(config, stage, built, pools, validate.grid)
+    run = recipe.in_place(recipe.make_run(config, stage, built, pools, validate.grid))
     options = config.train
     length = visits.epoch_length(config, stage.name, pools, validate.grid, device_data.scale.shape[0])
     bar = progress.bar(

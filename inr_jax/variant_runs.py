@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import batched, chunks, data, evaluate, modulations, recipe, residual, trained, workdir
+from inr_jax import batched, chunks, data, evaluate, modulations, residual, stage_checks, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.batched import Course, Group
 from inr_jax.config_script import tuples
@@ -72,7 +72,7 @@ def unfit(group: Group, pairs: Sequence[tuple[Variant, ConfigDict]]) -> Iterator
     for variant, config in pairs:
         try:
             for scans in (group.train, group.validation):
-                recipe.check_people(config, scans)
+                stage_checks.check_people(config, scans)
         except InputError as error:
             yield variant, str(error)
 

@@ -105,7 +105,7 @@ def draw_flat(
         return measurements.plane(jnp.asarray(bscans)[which], grid)
     if options.draw == "patches":
         return measurements.draw_patch(jnp.asarray(bscans), grid, tuple(options.patch), key=key)
-    return coordinates.draw_points(key, jnp.asarray(pool), options.points)
+    return coordinates.draw_points(key, pool, options.points)
 
 
 def check_bscans(draw: str, grid: tuple[int, ...], bscans: Int[np.ndarray, "b"], where: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import toy
 
 from inr_jax import demo
+
+os.environ["INR_JAX_CACHE"] = "off"  # commands in tests compile what they run, and leave nothing in the user's home
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import pytest
 from command import environment
 from real_data import real_data
 from toy import ROOT
-
-from inr_jax import model
 
 SCRIPTS = {"adapt": 3, "train_step": 3, "interp_oct": 4}  # lines of their tables
 NUMBERS = {
@@ -121,40 +118,6 @@ def test_points_and_flops_are_those_of_the_docstrings(run) -> None:
         points, flops = documented(row)
         assert row["points_per_second"] / row["steps_per_second"] == pytest.approx(points, rel=1e-9)
         assert row["flops_per_second"] / row["steps_per_second"] == pytest.approx(flops, rel=1e-9)
-
-
-def product_flops(jaxpr: Any) -> int:
-    """2 n k m of every matrix product in a traced function, those of inner functions included."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            ((inner, _), _) = equation.params["dimension_numbers"]
-            summed = math.prod(equation.invars[0].aval.shape[axis] for axis in inner)
-            total += 2 * summed * math.prod(equation.outvars[0].aval.shape)
-        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-            inside = getattr(part, "jaxpr", part)
-            total += product_flops(inside) if hasattr(inside, "eqns") else 0
-    return total
-
-
-def test_counted_flops_are_the_products_that_a_point_goes_through(timing) -> None:
-    """Against the products that jax traces, for a full-sized model."""
-    bench = timing.setup(people=1, quick=True)
-    wide = bench.config.copy_and_resolve_references()
-    wide.model.update({"width": 96, "depth": 5})
-    for config, count in ((bench.config, 7), (wide, 11)):
-        built = model.build(config, model.Signal(dimensions=3, channels=1, classes=13, slo=True))
-        hyper = model.hyper_of(config)
-        params = jax.eval_shape(built.init, jax.random.key(0), hyper)
-        start = jax.eval_shape(built.modulation, params.start)
-
-        def forward(field, modulation, inputs, built=built, hyper=hyper):
-            return built.learner.bind(field, modulation, None, hyper)(inputs)
-
-        traced = jax.make_jaxpr(forward)(params.field, start, jnp.zeros((count, 4)))
-        shapes = timing.product_shapes(params.field)
-        assert len(shapes) == 2 * config.model.depth + 2
-        assert timing.forward_flops(shapes, count) == product_flops(traced.jaxpr)
 
 
 @pytest.mark.parametrize("rate", [0.0123, 4.5, 678.0, 4381.34, 98765.4])

@@ -82,13 +82,23 @@ def test_side_values_do_not_depend_on_depth_and_keep_the_points_axes():
 
 
 def test_points_are_drawn_uniformly_from_the_pool_alone():
-    pool = jnp.array([3, 5, 8, 13])
+    pool = np.array([3, 5, 8, 13])
     drawn = np.asarray(coordinates.draw_points(jax.random.key(0), pool, 4000))
     values, counts = np.unique(drawn, return_counts=True)
     np.testing.assert_array_equal(values, pool)
     np.testing.assert_allclose(counts, 1000, atol=120)  # four standard deviations
     again = coordinates.draw_points(jax.random.key(1), pool, 4000)
     assert (drawn != np.asarray(again)).any()
+
+
+@pytest.mark.parametrize(("pool", "length"), [([4, 5, 6, 7, 20, 21, 22, 23], 4), ([0, 1, 2, 9], 1), (range(12), 12)])
+def test_a_pool_of_whole_runs_is_drawn_from_by_their_starts(pool, length):
+    pool = np.array(pool)
+    starts, found = coordinates.runs(pool)
+    assert found == length
+    np.testing.assert_array_equal((starts[:, None] + np.arange(length)).ravel(), pool)
+    places = jax.random.randint(jax.random.key(3), (500,), 0, len(pool))
+    np.testing.assert_array_equal(coordinates.draw_points(jax.random.key(3), pool, 500), pool[np.asarray(places)])
 
 
 @pytest.mark.parametrize("patch", [(1, 8, 6), (2, 3, 4), (5, 8, 6)])

@@ -31,7 +31,9 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "modulations": {"types"},
     "metrics": {"metrics", "types", "errors"},
     "lpips": {"errors"},
-    "networks": NUMERIC | {"networks"},
+    "kernels": {"activations"},
+    "flops": {"types"},
+    "networks": NUMERIC | {"networks", "kernels"},
     "guard": set(),
     "rules": {"types", "errors"},
     "adaptation": {"types", "errors", "rules"},
@@ -64,6 +66,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "epochs": set(),
     "workdir": {"types", "errors", "config_script"},
     "limits": {"errors"},
+    "program_cache": {"errors", "limits"},
     "places": {"errors"},
     "stopping": set(),
     "config_script": {"errors"},
@@ -77,6 +80,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "recipe",
             "subjects",
             "entering",
+            "stage_checks",
             "visits",
             "render",
             "train",
@@ -124,7 +128,9 @@ ONLY_IN = {
     "absl": {"main", "commands", "command_flags"},
 }
 # what is imported before a command is known
-COMMAND_LINE = {"main", "commands", "command_flags", "config_script", "limits", "places", "stopping", "errors"}
+COMMAND_LINE = {
+    "main", "commands", "command_flags", "config_script", "limits", "places", "program_cache", "stopping", "errors",
+}  # fmt: skip
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",

@@ -26,7 +26,7 @@ def voxels_of(data, subject, coords):
 @pytest.mark.parametrize("seed", range(3))
 def test_context_batches_hold_neither_an_unmeasured_voxel_nor_a_label(data, seed):
     pools = measurements.pools(POPULATION.measured)
-    pool = jnp.asarray(pools.context)
+    pool = pools.context
     batch = measurements.draw(data, jnp.int32(1), pool, 500, GRID, key=jax.random.key(seed), labelled=False)
     assert POPULATION.measured[tuple(voxels_of(data, 1, batch.coords).T)].all()
     np.testing.assert_array_equal(batch.labels, -1)
@@ -35,7 +35,7 @@ def test_context_batches_hold_neither_an_unmeasured_voxel_nor_a_label(data, seed
 def test_target_batches_hold_labels_and_every_kind_of_voxel(data):
     pools = measurements.pools(POPULATION.measured)
     np.testing.assert_array_equal(np.sort(pools.target), np.arange(POPULATION.measured.size))
-    pool = jnp.asarray(pools.target)
+    pool = pools.target
     batch = measurements.draw(data, jnp.int32(0), pool, 500, GRID, key=jax.random.key(0), labelled=True)
     index = tuple(voxels_of(data, 0, batch.coords).T)
     assert 0 < POPULATION.measured[index].mean() < 1

@@ -7,7 +7,7 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, entering, gauge, measurements, model, recipe, visits
+from inr_jax import coordinates, data, entering, gauge, measurements, model, recipe, stage_checks, visits
 from inr_jax.errors import InputError
 from inr_jax.population import State
 from inr_jax.types import MetaParams
@@ -40,6 +40,21 @@ def test_one_compiled_program_serves_other_numbers_and_other_counts():
     ):
         assert np.array_equal(before, same)
         assert before.size == 0 or not np.array_equal(before, after)
+
+
+def test_steps_in_place_give_the_same_state_in_the_memory_of_the_one_before():
+    config = tiny()
+    population = data.load(config.data, "train")
+    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    built = model.build(config, model.Signal.of(population))
+    stage, pools = recipe.stages(config)[0], measurements.pools(population.measured)
+    run = recipe.make_run(config, stage, built, pools, population.measured.shape)
+    arguments = (measurements.to_device(population, half), stage.hyper, jnp.int32(2))
+    state = recipe.initial_state(config, built, 1)
+    expected, _ = run(state, *arguments)
+    got, _ = recipe.in_place(run)(state, *arguments)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params.field))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 def test_stages_without_steps_are_left_out():
@@ -152,9 +167,9 @@ def test_another_person_s_slo_wants_another_person(swapped, people, what):
     config = tiny()
     config.hyper.side_swapped = swapped
     with pytest.raises(InputError, match=rf"hyper\.side_swapped: expected.* {what}"):
-        recipe.check_people(config, layered_population(people=people, eyes=2))
+        stage_checks.check_people(config, layered_population(people=people, eyes=2))
     config.hyper.side_swapped = 1.0
-    recipe.check_people(config, layered_population(people=2, eyes=2))
+    stage_checks.check_people(config, layered_population(people=2, eyes=2))
 
 
 @pytest.mark.parametrize(

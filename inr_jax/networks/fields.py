@@ -23,6 +23,7 @@ from inr_jax.activations import ACTIVATIONS, Activation
 from inr_jax.encodings import ENCODINGS
 from inr_jax.errors import InputError
 from inr_jax.modulations import add_weights, codes_of, read_grid
+from inr_jax.networks.layer_kernels import FUSED, KERNELS, Affine
 from inr_jax.types import Hyper, Key, Modulation, Params, Values
 
 INTENSITY_START = 0.5  # the middle of the intensities' range: a new field answers grey
@@ -40,13 +41,6 @@ def uniform(bound: float | Array) -> Callable[..., Array]:
 def omegas(hyper: Hyper, depth: int) -> Float[Array, "depth"]:
     """The frequency of every hidden layer: linear from the first to the last (MedFuncta, Friedrich et al. 2025)."""
     return jnp.linspace(hyper.omega_first, hyper.omega_last, depth)
-
-
-def dot(x: Float[Array, "*n i"], w: Float[Array, "i o"], *, bfloat16: bool) -> Float[Array, "*n o"]:
-    """x W in float32, or with bfloat16 factors and float32 accumulation."""
-    if not bfloat16:
-        return x @ w
-    return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
 
 
 def encode(
@@ -90,6 +84,7 @@ class Layer(nn.Module):
     activation: Activation
     first: bool
     bfloat16: bool
+    kernel: str
 
     @nn.compact
     def __call__(
@@ -105,20 +100,21 @@ class Layer(nn.Module):
         fan_in = x.shape[-1] + (0 if latent is None else latent.shape[-1])
         weight = uniform(self.activation.weight_bound(fan_in, self.first, omega))
         bias = uniform(self.activation.bias_bound(fan_in, self.first, omega))
-        low = self.bfloat16 and not self.first
         shift = self._shift(x, codes, factor, omega)
-        pre = tuple(
-            dot(x, self.param(f"weight_{b}", weight, (x.shape[-1], self.width)), bfloat16=low)
-            + self._latent(b, latent, weight)
-            + self.param(f"bias_{b}", bias, (self.width,))  # after what is small: FINER's are large
-            + shift
+        branches = [
+            Affine(
+                self.param(f"weight_{b}", weight, (x.shape[-1], self.width)),
+                self._latent(b, latent, weight),
+                self.param(f"bias_{b}", bias, (self.width,)),
+            )
             for b in range(self.activation.branches)
-        )
+        ]
         if around is not None:  # drawn last: the other weights are those of a field without features
             bound = jnp.sqrt(6 / around.shape[-1]) / omega
-            seen = around @ self.param("around", uniform(bound), (around.shape[-1], self.width))
-            pre = tuple(one + seen for one in pre)
-        return self.activation.function(pre, omega, spread)
+            shift.append((around, self.param("around", uniform(bound), (around.shape[-1], self.width))))
+        # coordinates enter the first layer: they stay float32, and its product is small
+        compute, low = KERNELS["xla" if self.first else self.kernel], self.bfloat16 and not self.first
+        return compute(x, branches, shift, self.activation, omega, spread, low)
 
     def _latent(self, branch: int, latent: Array | None, weight: Callable) -> Array | float:
         """A branch's map of the latent, the same at every point."""
@@ -126,16 +122,16 @@ class Layer(nn.Module):
             return 0.0
         return latent @ self.param(f"latent_{branch}", weight, (latent.shape[-1], self.width))
 
-    def _shift(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> Array | float:
-        """What the subject's codes (and low-rank factor) add to the pre-activation."""
-        shift: Array | float = 0.0
+    def _shift(self, x: Array, codes: Sequence[Array], factor: Array | None, omega: Array) -> list[tuple[Array, Array]]:
+        """What is added to the pre-activation: the subject's codes (and low-rank factor), each with its weights."""
+        shift = []
         for i, code in enumerate(codes):
             bound = jnp.sqrt(6 / code.shape[-1]) / omega
-            shift += code @ self.param(f"code_{i}", uniform(bound), (code.shape[-1], self.width))
+            shift.append((code, self.param(f"code_{i}", uniform(bound), (code.shape[-1], self.width))))
         if factor is not None:
             down = self.param("low_in", uniform(x.shape[-1] ** -0.5), (x.shape[-1], factor.shape[-1]))
             up = self.param("low_out", uniform(factor.shape[-1] ** -0.5 / omega), (factor.shape[-1], self.width))
-            shift += ((x @ down) * factor) @ up
+            shift.append(((x @ down) * factor, up))
         return shift
 
 
@@ -157,6 +153,7 @@ class Network(nn.Module):
     dimensions: int
     bfloat16: bool
     features: int
+    kernel: str
 
     @nn.compact
     def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array, spread: Array) -> Values:
@@ -174,7 +171,9 @@ class Network(nn.Module):
         h = entry
         for i in range(self.depth):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
-            layer = Layer(self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, name=f"layer_{i}")
+            layer = Layer(
+                self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, self.kernel, name=f"layer_{i}"
+            )
             out = layer(
                 x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread, around
             )
@@ -216,6 +215,7 @@ def field(
     dimensions: int,
     sides: int,
     bfloat16: bool,
+    kernel: str = "xla",
     vector: str = "shift",
     intensity: str = "affine",
     features: int = 0,
@@ -226,7 +226,7 @@ def field(
     name says; `segmentation` gives logits, `spread` what a likelihood is told of its width (losses.py).
     inputs_everywhere: the encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid
     modulation (modulations.read_grid). vector: a vector modulation is a "shift" of every layer or an "input" of the
-    first.
+    first. kernel: of the hidden layers (layer_kernels.KERNELS).
     Raises InputError for an activation, an encoding, or a way to read or to enter that does not exist.
     """
     check_names(
@@ -236,11 +236,16 @@ def field(
             "model.modulation.read": (read, ("linear", "nearest")),
             "model.modulation.vector_enters": (vector, ("shift", "input")),
             "model.intensity": (intensity, INTENSITIES),
+            "model.kernel": (kernel, KERNELS),
         }
     )
+    if kernel == "fused" and activation not in FUSED:
+        raise InputError(
+            f"model.kernel: expected xla for the activation {activation} (fused: {', '.join(FUSED)}); found fused"
+        )
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
-        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features,
+        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features, kernel,
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:
