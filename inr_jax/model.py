@@ -124,6 +124,7 @@ def _network(options: ConfigDict, signal: Signal) -> Network:
         axes=options.modulation.axes,
         read=options.modulation.read,
         vector=options.modulation.vector_enters,
+        code_start=options.modulation.code_start,
         bfloat16=options.bfloat16,
     )
     return Network(init, apply, fields.change_gauge)

@@ -1,0 +1,185 @@
+"""Computes what is missing of a plan, row by row, with progress."""
+
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+from ml_collections import ConfigDict
+
+from contest import answers, jobs, learned, rows, scans
+from contest.answers import Learned
+from contest.jobs import BASELINES, Job, Plan
+from contest.rows import Row
+from contest.scans import Scans
+from inr_jax import baselines, coordinates, doctor, metrics, model, progress, trained, workdir
+from inr_jax.batched import Group
+from inr_jax.config_script import tuples
+from inr_jax.model import Signal
+from inr_jax.types import MetaParams, Population
+
+SCORING = 150.0  # GFLOP that rendering and scoring a population once counts as, in what is left
+TUNING = 6000.0  # and tuning the denoisers and the registration
+UNTRAINED = {"curve": [], "train_seconds": 0.0, "train_compile_seconds": 0.0, "train_memory_mb": None, "reason": ""}
+NEVER = {"seconds_per_scan": None, "points_evaluated": 0, "model_flops": 0, "compile_seconds": 0.0}
+log = logging.getLogger(__name__)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(options: str, population: str, split: str) -> Population:
+    return scans.load(ConfigDict(tuples(json.loads(options))), population, split)
+
+
+class Runner:
+    """What jobs share: scans, rows, and the compiled programs of the newest method."""
+
+    def __init__(self, plan: Plan, load: Callable[[ConfigDict, str, str], Population] | None = None) -> None:
+        self.plan, self.known = plan, rows.read(plan.path)
+        self.load = load or self._load
+        self.group: tuple[tuple, Group] | None = None
+        self.programs: tuple[str, dict] = ("", {})
+        self.bar = progress.bar(desc="benchmark", unit="GFLOP", unit_scale=True)
+
+    def _load(self, config: ConfigDict, population: str, split: str) -> Population:
+        return _loaded(json.dumps({"data": config.data.to_dict()}), population, split)
+
+    def run(self) -> None:
+        """All rows of the plan that are not there yet."""
+        base = self._base(self.plan.populations[0])
+        signal = Signal.of(self.load(base, self.plan.populations[0], "validation"))
+        contexts = scans.contexts(self.load(base, self.plan.populations[0], "validation"))
+        everything = list(jobs.plan_jobs(self.plan, contexts))
+        self.bar.total = sum(self._cost(job, signal) for job in everything)
+        for job in everything:
+            self.bar.set_postfix_str(" ".join(str(part) for part in job[:5] if part not in (None, "")))
+            cost = self._cost(job, signal)
+            before = self.bar.n
+            settled = jobs.settled(self.plan, job, self.known)
+            steps = jobs.missing(self.plan, settled, {rows.key(row) for row in self.known})
+            for found in self._rows(settled._replace(steps=steps), signal) if steps else ():
+                rows.append(self.plan.path, found)
+                self.known = rows.read(self.plan.path)
+            self.bar.update(max(before + cost - self.bar.n, 0.0))
+        self.bar.close()
+
+    def _base(self, population: str) -> ConfigDict:
+        """The config whose data part says which scans are loaded; every method has the same."""
+        name = next(iter(self.plan.table))
+        setting = next(iter(self.plan.table[name].settings))
+        job = Job(name, setting, self.plan.seeds[0], population, "", self.plan.split, ())
+        return jobs.config_of(self.plan, job)
+
+    def _cost(self, job: Job, signal: Signal) -> float:
+        """GFLOP that are left of a job."""
+        if job.method == BASELINES:
+            return TUNING
+        method = self.plan.table[job.method]
+        settled = job if job.setting is not None else job._replace(setting=next(iter(method.settings)))
+        config = jobs.config_of(self.plan, settled)
+        trains = job.population != scans.SHIFTED and job.context == scans.CONTEXTS[0] and config.train.stages
+        count = len(self.load(config, job.population, job.split).names)
+        cost = jobs.training_cost(config, signal) if trains else 0.0
+        for steps, people in jobs.fits(self.plan, method, job.steps):
+            each = jobs.adapting_cost(config, signal, steps, way=method.way)
+            cost += (people or count) * each + len(steps) * SCORING
+        return cost
+
+    def _rows(self, job: Job, signal: Signal) -> Iterator[list[Row]]:
+        if job.method == BASELINES:
+            yield self._baselines(job)
+            return
+        method, config = self.plan.table[job.method], jobs.config_of(self.plan, job)
+        params, facts, half = self._trained(job, config, signal)
+        scored = self.load(config, job.population, job.split)
+        if facts["reason"]:
+            log.warning("%s, %s: %s", job.method, job.setting, facts["reason"])
+            kinds = metrics.kinds(scored.measured)
+            yield [self._row(job, _nothing(job.method, kind), facts, NEVER, n, 0) for n in job.steps for kind in kinds]
+            return
+        if self.programs[0] != job.method:
+            self.programs = (job.method, {})
+        one = Learned(job.method, config, model.build(config, signal), params, self.programs[1])
+        for steps, people in jobs.fits(self.plan, method, job.steps):
+            some = scans.first_of_people(scans.in_context(scored, job.context), people)
+            placed = scans.on_device(some, half, config)
+            for adapted in self._adapted(one, placed, steps):
+                yield self._scored(job, one, placed, adapted, facts)
+                if method.fine_tuned and adapted.steps == method.chosen_at and job.steps == method.steps:
+                    tuned = answers.fine_tuned(one, placed, adapted)
+                    yield self._scored(job, one._replace(name=f"{one.name}, fine-tuned"), placed, tuned, facts)
+
+    def _adapted(self, one: Learned, placed: Scans, steps: tuple[int, ...]) -> Iterator[answers.Adapted]:
+        if self.plan.table[one.name].way == "adam":
+            return answers.by_adam(one, placed, steps, lambda share: None)
+        return (answers.by_steps(one, placed, n) for n in steps)
+
+    def _trained(self, job: Job, config: ConfigDict, signal: Signal) -> tuple[MetaParams, dict, object]:
+        """What a job's population has taught; a network for each scan has learned nothing."""
+        source = self.plan.populations[0] if job.population == scans.SHIFTED else job.population
+        train = self.load(config, source, "train")
+        if not config.train.stages:
+            fresh = trained.untrained(config, train)
+            return fresh.params, UNTRAINED, fresh.half
+        half = coordinates.half_extent(train.measured.shape, train.spacing)
+        place = learned.place_of(self.plan.path.with_suffix(""), job.method, config)
+        if learned.is_there(place):
+            found = learned.kept(place, model.build(config, signal), config)
+        else:
+            found = learned.learned(place, self._group(job.method, source, config, train), config, self._tell)
+        return found.params, found.facts, half
+
+    def _group(self, method: str, source: str, config: ConfigDict, train: Population) -> Group:
+        if self.group is None or self.group[0] != (method, source):
+            self.group = ((method, source), learned.group_of(config, train, self.load(config, source, "validation")))
+        return self.group[1]
+
+    def _tell(self, doing: str, step: int, steps: int) -> None:
+        self.bar.set_postfix_str(f"{doing}, step {step} of {steps}")
+        self.bar.update(0)
+
+    def _scored(
+        self, job: Job, one: Learned, placed: Scans, adapted: answers.Adapted, facts: dict
+    ) -> list[Row]:  # fmt: skip
+        labelled = bool(one.config.train.stages) and bool(placed.population.classes) and one.config.model.segmentation
+        predictions = answers.predicted(one, placed, adapted, labelled=labelled)
+        layered = one.config.data.name in trained.OCT and placed.population.measured.ndim == 3
+        size = {"modulation_size": answers.modulation_size(one)}
+        count = len(placed.population.names)
+        return [
+            self._row(job, scores, facts, adapted.facts | size, adapted.steps, count)
+            for scores in answers.scored(placed, predictions, split=job.split, layered=layered)
+        ]
+
+    def _baselines(self, job: Job) -> list[Row]:
+        """Of each population and context: tuned on validation people of the same context."""
+        source = self.plan.populations[0] if job.population == scans.SHIFTED else job.population
+        config = self._base(source)
+        train, validation = self.load(config, source, "train"), self.load(config, source, "validation")
+        scored = scans.in_context(self.load(config, job.population, job.split), job.context)
+        tuned_on = scans.in_context(validation, job.context)
+        predictions = baselines.all_baselines(train, tuned_on, scored, self.plan.quick)
+        half = coordinates.half_extent(train.measured.shape, train.spacing)
+        placed = scans.on_device(scored, half, config)
+        layered = config.data.name in trained.OCT and scored.measured.ndim == 3
+        found = answers.scored(placed, predictions, split=job.split, layered=layered)
+        return [self._row(job, scores, UNTRAINED, NEVER, 0, len(scored.names)) for scores in found]
+
+    def _row(self, job: Job, scores: Row, facts: dict, adapted: dict, steps: int, count: int) -> Row:
+        device = jax.devices()[0].device_kind
+        told = {name: facts[name] for name in ("train_seconds", "train_compile_seconds", "train_memory_mb")}
+        is_chosen_at = job.method in self.plan.table and steps == self.plan.table[job.method].chosen_at
+        about = {
+            "size": self.plan.size_name, "split": job.split, "context": job.context, "setting": job.setting,
+            "seed": job.seed, "population": job.population, "steps": steps, "scans": count,
+            "cell": f"{scores['kind']}, {job.context}", "curve": facts["curve"] if is_chosen_at else [],
+            "device": device, "cores": doctor.cores(), "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
+            "git": workdir.git_state(), "jax": jax.__version__,
+        }  # fmt: skip
+        return {"modulation_size": 0, "peak_memory_mb": None} | NEVER | scores | told | adapted | about
+
+
+def _nothing(method: str, kind: str) -> Row:
+    """Of a training that diverged: no scores."""
+    return dict.fromkeys(rows.SCORES) | {"method": method, "kind": kind, "by_person": {}, "note": "diverged"}
