@@ -14,7 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
-from contest import scans
+from contest import chart, rows, scans
 from contest.jobs import BASELINES, Plan
 from contest.runner import Runner
 from contest.settings import SIZES, methods
@@ -59,7 +59,12 @@ def main() -> int:
     options = arguments()
     logging.basicConfig(level=logging.WARNING)
     try:
-        Runner(plan_of(options)).run()
+        plan = plan_of(options)
+        if options.report is None:
+            Runner(plan).run()
+        else:
+            chart.report(rows.read(plan.path), dict(plan.table), plan.kind, options.report)
+            print((options.report / "table.txt").read_text())
     except InputError as error:
         print(f"adaptation: error: {error}", file=sys.stderr)
         return 2

@@ -3,10 +3,11 @@
 import functools
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from contest import answers, jobs, learned, rows, scans
@@ -36,7 +37,8 @@ class Runner:
     """What jobs share: scans, rows, and the compiled programs of the newest method."""
 
     def __init__(self, plan: Plan, load: Callable[[ConfigDict, str, str], Population] | None = None) -> None:
-        self.plan, self.known = plan, rows.read(plan.path)
+        self.plan, self.known, self.git = plan, rows.read(plan.path), workdir.git_state()
+        self.begun, self.word = 0.0, ""
         self.load = load or self._load
         self.group: tuple[tuple, Group] | None = None
         self.programs: tuple[str, dict] = ("", {})
@@ -47,22 +49,30 @@ class Runner:
 
     def run(self) -> None:
         """All rows of the plan that are not there yet."""
-        base = self._base(self.plan.populations[0])
-        signal = Signal.of(self.load(base, self.plan.populations[0], "validation"))
-        contexts = scans.contexts(self.load(base, self.plan.populations[0], "validation"))
-        everything = list(jobs.plan_jobs(self.plan, contexts))
-        self.bar.total = sum(self._cost(job, signal) for job in everything)
-        for job in everything:
-            self.bar.set_postfix_str(" ".join(str(part) for part in job[:5] if part not in (None, "")))
-            cost = self._cost(job, signal)
-            before = self.bar.n
+        first = self.plan.populations[0]
+        validation = self.load(self._base(first), first, "validation")
+        signal = Signal.of(validation)
+        everything = list(jobs.plan_jobs(self.plan, scans.contexts(validation)))
+        seen: set[Path] = set()
+        costs = [self._cost(job, signal, seen) for job in everything]
+        self.bar.total = sum(costs)
+        for job, cost in zip(everything, costs, strict=True):
+            self.begun, self.word = self.bar.n, f"{job.method}, population {job.population}, {job.context}"
             settled = jobs.settled(self.plan, job, self.known)
-            steps = jobs.missing(self.plan, settled, {rows.key(row) for row in self.known})
+            steps = self._missing(settled)
             for found in self._rows(settled._replace(steps=steps), signal) if steps else ():
                 rows.append(self.plan.path, found)
                 self.known = rows.read(self.plan.path)
-            self.bar.update(max(before + cost - self.bar.n, 0.0))
+            self._at(cost)
         self.bar.close()
+
+    def _missing(self, job: Job) -> tuple[int, ...]:
+        return jobs.missing(self.plan, job, {rows.key(row) for row in self.known})
+
+    def _at(self, done: float) -> None:
+        """Tells the bar what is done of a job, in GFLOP."""
+        self.bar.set_postfix_str(self.word, refresh=False)
+        self.bar.update(max(self.begun + done - self.bar.n, 0.0))
 
     def _base(self, population: str) -> ConfigDict:
         """The config whose data part says which scans are loaded; every method has the same."""
@@ -71,20 +81,27 @@ class Runner:
         job = Job(name, setting, self.plan.seeds[0], population, "", self.plan.split, ())
         return jobs.config_of(self.plan, job)
 
-    def _cost(self, job: Job, signal: Signal) -> float:
-        """GFLOP that are left of a job."""
+    def _cost(self, job: Job, signal: Signal, seen: set[Path]) -> float:
+        """GFLOP that are left of a job; each training counts once, with the first job that needs it."""
         if job.method == BASELINES:
-            return TUNING
+            return TUNING if self._missing(job) else 0.0
         method = self.plan.table[job.method]
-        settled = job if job.setting is not None else job._replace(setting=next(iter(method.settings)))
-        config = jobs.config_of(self.plan, settled)
-        trains = job.population != scans.SHIFTED and job.context == scans.CONTEXTS[0] and config.train.stages
+        guess = next(iter(method.settings))  # before there is a choice
+        settled = job if job.setting is not None else job._replace(setting=guess)
+        config, cost = jobs.config_of(self.plan, settled), 0.0
+        place = self._place(settled, config)
+        is_tried = job.setting is None and (job.seed, job.population) == (self.plan.seeds[0], self.plan.populations[0])
+        if config.train.stages and not learned.is_there(place) and place not in seen and not is_tried:
+            cost += jobs.training_cost(config, signal)
+        seen.add(place)
         count = len(self.load(config, job.population, job.split).names)
-        cost = jobs.training_cost(config, signal) if trains else 0.0
-        for steps, people in jobs.fits(self.plan, method, job.steps):
+        for steps, people in jobs.fits(self.plan, method, self._missing(settled)):
             each = jobs.adapting_cost(config, signal, steps, way=method.way)
             cost += (people or count) * each + len(steps) * SCORING
         return cost
+
+    def _place(self, job: Job, config: ConfigDict) -> Path:
+        return learned.place_of(self.plan.path.with_suffix(""), job.method, config)
 
     def _rows(self, job: Job, signal: Signal) -> Iterator[list[Row]]:
         if job.method == BASELINES:
@@ -115,29 +132,27 @@ class Runner:
             return answers.by_adam(one, placed, steps, lambda share: None)
         return (answers.by_steps(one, placed, n) for n in steps)
 
-    def _trained(self, job: Job, config: ConfigDict, signal: Signal) -> tuple[MetaParams, dict, object]:
-        """What a job's population has taught; a network for each scan has learned nothing."""
-        source = self.plan.populations[0] if job.population == scans.SHIFTED else job.population
+    def _trained(self, job: Job, config: ConfigDict, signal: Signal) -> tuple[MetaParams, dict, np.ndarray]:
+        """What a job's population has taught, about it, and its box; a network for each scan has learned nothing."""
+        source = scans.source(job.population)
         train = self.load(config, source, "train")
         if not config.train.stages:
             fresh = trained.untrained(config, train)
             return fresh.params, UNTRAINED, fresh.half
-        half = coordinates.half_extent(train.measured.shape, train.spacing)
-        place = learned.place_of(self.plan.path.with_suffix(""), job.method, config)
+        half, place = coordinates.half_extent(train.measured.shape, train.spacing), self._place(job, config)
         if learned.is_there(place):
             found = learned.kept(place, model.build(config, signal), config)
         else:
-            found = learned.learned(place, self._group(job.method, source, config, train), config, self._tell)
+            cost = jobs.training_cost(config, signal)
+            group = self._group(job.method, source, config, train)
+            found = learned.learned(place, group, config, lambda _, step, steps: self._at(cost * step / max(steps, 1)))
         return found.params, found.facts, half
 
     def _group(self, method: str, source: str, config: ConfigDict, train: Population) -> Group:
         if self.group is None or self.group[0] != (method, source):
+            self.group = None  # its memory goes before the next one's comes
             self.group = ((method, source), learned.group_of(config, train, self.load(config, source, "validation")))
         return self.group[1]
-
-    def _tell(self, doing: str, step: int, steps: int) -> None:
-        self.bar.set_postfix_str(f"{doing}, step {step} of {steps}")
-        self.bar.update(0)
 
     def _scored(
         self, job: Job, one: Learned, placed: Scans, adapted: answers.Adapted, facts: dict
@@ -154,7 +169,7 @@ class Runner:
 
     def _baselines(self, job: Job) -> list[Row]:
         """Of each population and context: tuned on validation people of the same context."""
-        source = self.plan.populations[0] if job.population == scans.SHIFTED else job.population
+        source = scans.source(job.population)
         config = self._base(source)
         train, validation = self.load(config, source, "train"), self.load(config, source, "validation")
         scored = scans.in_context(self.load(config, job.population, job.split), job.context)
@@ -174,8 +189,8 @@ class Runner:
             "size": self.plan.size_name, "split": job.split, "context": job.context, "setting": job.setting,
             "seed": job.seed, "population": job.population, "steps": steps, "scans": count,
             "cell": f"{scores['kind']}, {job.context}", "curve": facts["curve"] if is_chosen_at else [],
-            "device": device, "cores": doctor.cores(), "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
-            "git": workdir.git_state(), "jax": jax.__version__,
+            "device": device, "cores": doctor.cores(),
+            "git": self.git, "jax": jax.__version__,
         }  # fmt: skip
         return {"modulation_size": 0, "peak_memory_mb": None} | NEVER | scores | told | adapted | about
 

@@ -9,7 +9,7 @@ from inr_jax import data, measurements, sweeps
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.types import Population
 
-SHIFTED = "shifted"  # trained on the first population, scored on eyes of another appearance
+SHIFTED = "shifted"  # trained on population 0, scored on eyes of another appearance
 CONTEXTS = ("noisy", "noise-free")
 
 
@@ -25,16 +25,21 @@ class Scans(NamedTuple):
         return self.population.measured.shape
 
 
+def source(population: str) -> str:
+    """The population that is learned from."""
+    return "0" if population == SHIFTED else population
+
+
 def changes(where: str, population: str) -> dict[str, object]:
     """The config keys of one population: a seed of the phantom, or a fold of `where`."""
-    number = 0 if population == SHIFTED else int(population)
+    number = int(source(population))
     if where == "phantom":
         return {"data.name": "phantom_oct", "data.phantom_oct.seed": number}
     return {"data.name": "interp_oct", "data.path": where, "data.interp_oct.fold": number}
 
 
 def load(config: ConfigDict, population: str, split: str) -> Population:
-    """The scans that are scored. Shifted ones are those of the same people as the split's of the first population."""
+    """The scans that are scored. Shifted ones are of the same people as population 0's."""
     if population != SHIFTED:
         return data.load(config.data, split)
     train, validation, _ = config.data.phantom_oct.people

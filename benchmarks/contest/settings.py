@@ -47,6 +47,7 @@ SIZES = {
             "fit.weights_steps": 5, "train.autodecoder.subjects": 2, "train.autodecoder.points": 64,
             "train.rule.context": 64, "train.rule.points": 64, "train.joint.context": 64, "train.joint.points": 64,
             "train.save_every": 2, "train.log_every": 2, "train.steps_per_dispatch": 2, "train.validation_scans": 1,
+            "train.rule.skip_above": 1e6, "train.joint.skip_above": 1e6,
         },
         levels=((2, 2, 3), (2, 2, 1)), nearest=(2, 2, 4), codes=16, few=4,
         outer={"autodecoder": 4, "rule": 2, "joint": 2, "decoder": 4, "meta": 2, "long meta": 2},
