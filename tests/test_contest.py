@@ -1,5 +1,6 @@
 """The comparison of methods: rows that resume, baselines and models scored as `evaluate` does, flops, contexts."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
-from contest import answers, chart, flops, jobs, rows, runner, scans, settings
+from contest import answers, chart, flops, images, jobs, rows, runner, scans, settings
 from contest.jobs import BASELINES, Job, Plan
+from skimage import io
 from synthetic import layered_population
 
-from inr_jax import baselines, coordinates, evaluate, model, modulations, recipe, sweeps, tables, trained
+from inr_jax import baselines, coordinates, evaluate, model, modulations, recipe, scan_io, sweeps, tables, trained
 from inr_jax.errors import InputError
 from inr_jax.model import Signal
 from inr_jax.trained import Trained
@@ -32,9 +34,9 @@ def plan(path: Path, **changes) -> Plan:
     size = settings.SIZES["tiny"]
     table = settings.methods(size)
     table[METHOD] = table[METHOD]._replace(settings=dict(list(table[METHOD].settings.items())[:2]), steps=(1, 3))
-    given = Plan(
-        "tiny", size, table, "phantom", (BASELINES, METHOD), (0,), ("0",), "validation", "interpolated", 0, path, True
-    )
+    keys = functools.partial(scans.changes, "phantom")
+    names = (BASELINES, METHOD)
+    given = Plan("tiny", size, table, keys, names, (0,), ("0",), "validation", "interpolated", 0, path, True)
     return given._replace(**changes)
 
 
@@ -182,8 +184,9 @@ def test_counted_flops_are_those_that_xla_counts_up_to_sums(name) -> None:
 
 
 def test_every_method_has_three_settings_or_more_in_equally_many_codes() -> None:
-    signal = Signal(dimensions=3, channels=1, classes=12, slo=True)
-    for name, size in settings.SIZES.items():
+    sizes = [(name, size, 3) for name, size in settings.SIZES.items()]
+    for name, size, axes in (*sizes, *((name, size, 2) for name, size in settings.IMAGE_SIZES.items())):
+        signal = Signal(dimensions=axes, channels=1, classes=12, slo=axes == 3)
         given = plan(Path("none"), size_name=name, size=size, table=settings.methods(size))
         for method, about in given.table.items():
             assert len(about.settings) >= 3
@@ -247,6 +250,52 @@ def test_the_report_is_drawn_from_half_finished_rows(computed, tmp_path) -> None
     assert "exact" in table
     assert {path.suffix for path in (tmp_path / "whole").iterdir()} == {".txt", ".png"}
     assert len(list((tmp_path / "whole").glob("*.png"))) == 2
+
+
+@pytest.fixture
+def photographs(tmp_path) -> Path:
+    """Both eyes of five people; the left half of each image shows nothing."""
+    random = np.random.default_rng(0)
+    for name in (f"Image_{person:02d}{eye}" for person in range(5) for eye in "LR"):
+        image = random.integers(0, 256, (40, 60, 3), np.uint8)
+        image[:, :30] = 7
+        io.imsave(tmp_path / f"{name}.png", image, check_contrast=False)
+    return tmp_path
+
+
+def test_patches_show_something_and_splits_share_no_person(photographs) -> None:
+    cut = functools.partial(images.load, photographs, counts=(12, 4, 6), size=16, glob="*.png")
+    found = {split: cut(split, seed=0) for split in ("train", "validation", "test")}
+    assert [len(population.names) for population in found.values()] == [12, 4, 6]
+    people = [set(population.people) for population in found.values()]
+    assert sum(map(len, people)) == len(set.union(*people)) == 5
+    for population in found.values():
+        assert population.intensity.shape[1:] == (16, 16, 1)
+        assert (population.intensity.std(axis=(1, 2, 3)) > images.FLAT).all()
+        assert population.measured.all()
+        assert population.truth is None
+    assert np.array_equal(cut("test", seed=0).intensity, found["test"].intensity)
+    assert not np.array_equal(cut("test", seed=1).intensity, found["test"].intensity)
+
+
+def test_slices_of_one_volume_are_split_by_slabs_with_a_gap(tmp_path) -> None:
+    voxels = np.random.default_rng(0).uniform(-1000, 1000, (40, 24, 24)).astype(np.float32)
+    voxels += 0.01 * np.arange(40)[:, None, None]
+    path = tmp_path / "ct.nii.gz"
+    scan_io.write_volume(path, voxels, (3.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    splits = [
+        images.load(path, split, counts=(40,) * 3, size=16, seed=0, glob="")
+        for split in ("train", "validation", "test")
+    ]
+    places = [sorted({int(person.removeprefix("slice-")) for person in found.people}) for found in splits]
+    assert places[1][0] - places[0][-1] > images.GAP
+    assert places[2][0] - places[1][-1] > images.GAP
+    assert splits[0].note == "within one subject"
+
+
+def test_a_folder_with_too_few_people_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="expected images of three people or more"):
+        images.load(tmp_path, "train", counts=(1, 1, 1), size=16, seed=0, glob="*.png")
 
 
 def test_a_row_of_another_kind_is_refused_in_one_line(tmp_path) -> None:

@@ -1,13 +1,13 @@
 """What is to be computed in which order, and what it costs."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
-from contest import flops, rows, scans
+from contest import flops, rows
 from contest.settings import Method, Size
 from inr_jax import model, sweeps
 from inr_jax.config_script import load_config
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
     size_name: str
     size: Size
     table: Mapping[str, Method]
-    where: str  # "phantom", or a folder of real scans
+    keys: Callable[[str], dict[str, object]]  # population -> the config keys of its scans
     names: tuple[str, ...]  # methods, or BASELINES
     seeds: tuple[int, ...]
     populations: tuple[str, ...]
@@ -100,7 +100,7 @@ def config_of(plan: Plan, job: Job) -> ConfigDict:
     """The config of a settled job: the size's changes, then the method's, the setting's, the scans' and the seed."""
     assert job.setting is not None, "a setting is chosen first"
     method = plan.table[job.method]
-    where = {"train.seed": job.seed, **scans.changes(plan.where, job.population)}
+    where = {"train.seed": job.seed, **plan.keys(job.population)}
     own = plan.size.changes | method.changes | method.settings[job.setting]
     return sweeps.configured(load_config(method.config), own | where)
 

@@ -25,6 +25,7 @@ SCORING = 150.0  # GFLOP that rendering and scoring a population once counts as,
 TUNING = 6000.0  # and tuning the denoisers and the registration
 UNTRAINED = {"curve": [], "train_seconds": 0.0, "train_compile_seconds": 0.0, "train_memory_mb": None, "reason": ""}
 NEVER = {"seconds_per_scan": None, "points_evaluated": 0, "model_flops": 0, "compile_seconds": 0.0}
+Load = Callable[[ConfigDict, str, str], Population]  # (config, population, split)
 log = logging.getLogger(__name__)
 
 
@@ -33,19 +34,21 @@ def _loaded(options: str, population: str, split: str) -> Population:
     return scans.load(ConfigDict(tuples(json.loads(options))), population, split)
 
 
+def loaded(config: ConfigDict, population: str, split: str) -> Population:
+    """Scans of a config's data, kept for the next who asks."""
+    return _loaded(json.dumps({"data": config.data.to_dict()}), population, split)
+
+
 class Runner:
     """What jobs share: scans, rows, and the compiled programs of the newest method."""
 
-    def __init__(self, plan: Plan, load: Callable[[ConfigDict, str, str], Population] | None = None) -> None:
+    def __init__(self, plan: Plan, load: Load) -> None:
         self.plan, self.known, self.git = plan, rows.read(plan.path), workdir.git_state()
         self.begun, self.word = 0.0, ""
-        self.load = load or self._load
+        self.load = load
         self.group: tuple[tuple, Group] | None = None
         self.programs: tuple[str, dict] = ("", {})
         self.bar = progress.bar(desc="benchmark", unit="GFLOP", unit_scale=True)
-
-    def _load(self, config: ConfigDict, population: str, split: str) -> Population:
-        return _loaded(json.dumps({"data": config.data.to_dict()}), population, split)
 
     def run(self) -> None:
         """All rows of the plan that are not there yet."""

@@ -12,7 +12,7 @@ Changes = dict[str, Any]  # dotted key of a config -> value
 
 
 class Size(NamedTuple):
-    """How large the comparison is."""
+    """How large the comparison is; of scans or, below, of images."""
 
     changes: Changes  # of all methods
     levels: tuple[tuple[int, ...], ...]  # of our grids
@@ -24,6 +24,8 @@ class Size(NamedTuple):
     adam_points: int  # a step of it
     long: int  # Adam steps; what takes more is fitted to few scans
     own_networks: bool  # the papers' widths and depths
+    config: str = "configs/oct.py"
+    inner: int = 5  # steps that our rule is learned for
 
 
 class Method(NamedTuple):
@@ -35,7 +37,7 @@ class Method(NamedTuple):
     chosen_at: int  # steps at which validation people choose a setting
     changes: Changes
     settings: Mapping[str, Changes]
-    config: str = "configs/oct.py"
+    config: str
     fine_tuned: bool = False  # scored after config.fit, too
 
 
@@ -72,6 +74,30 @@ SIZES = {
     ),
 }  # fmt: skip
 
+# 64 x 64 images of which every pixel is measured: how well so many codes hold them. Codes alone move, nothing is put
+# back, a quarter of the pixels in training (as MedFuncta), as many draws as pixels for a new image.
+IMAGE: Changes = {
+    "model.modulation.parts": ("grid",), "adapt.residual.length": 0.0, "adapt.points": 4096, "fit.points": 4096,
+    "train.autodecoder.points": 1024, "train.rule.context": 1024, "train.joint.context": 1024,
+    "train.joint.points": 4096, "train.validation_scans": 8, "train.save_every": 300,
+}  # fmt: skip
+PATCHES = SIZES["tiny"]._replace(config="configs/fundus.py", inner=3)
+IMAGE_SIZES = {
+    "tiny": PATCHES._replace(changes=IMAGE | PATCHES.changes ),
+    "small": Size(
+        changes=IMAGE, levels=((8, 8, 16), (16, 16, 4)), nearest=(8, 8, 32), codes=2048, few=128,
+        outer={"autodecoder": 6000, "rule": 80, "joint": 900, "decoder": 12_000, "meta": 2500, "long meta": 1500},
+        adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=False, config="configs/fundus.py", inner=3,
+    ),
+    "paper": Size(
+        changes=IMAGE | {"train.autodecoder.over": "vmap", "train.joint.subjects": 24},
+        levels=((8, 8, 16), (16, 16, 4)), nearest=(8, 8, 32), codes=2048, few=128,
+        outer={"autodecoder": 100_000, "rule": 500, "joint": 50_000, "decoder": 200_000, "meta": 200_000,
+               "long meta": 200_000},
+        adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=True, config="configs/fundus.py", inner=3,
+    ),
+}  # fmt: skip
+
 # a method that learns shared weights through an inner loop from nothing: no auto-decoder before, nothing put back after
 META: Changes = {
     "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "train.joint.skip_above": 1e6,
@@ -97,9 +123,10 @@ def methods(size: Size) -> dict[str, Method]:
 
 def _ours(size: Size) -> Method:
     return Method(
-        source="configs/oct.py: auto-decoder, learned rule, joint; the residual put back",
-        way="steps", steps=(0, 1, 2, 3, 5, 10), chosen_at=5, fine_tuned=True,
+        source=f"{size.config}: auto-decoder, learned rule, joint",
+        way="steps", steps=(0, 1, 2, 3, 5, 10), chosen_at=size.inner, config=size.config, fine_tuned=True,
         changes={
+            "adapt.steps": size.inner,
             "model.modulation.grid.levels": size.levels,
             **{f"train.{stage}.steps": size.outer[stage] for stage in ("autodecoder", "rule", "joint")},
         },
@@ -114,7 +141,7 @@ def _decoders(size: Size) -> dict[str, Method]:
     return {
         f"auto-decoder, {codes} codes": Method(
             source="Park et al., CVPR 2019; Adam on the codes, as INteRp-OCT (Kepp et al., BVM 2025)",
-            way="adam", steps=size.adam, chosen_at=max(n for n in size.adam if n <= size.long),
+            way="adam", steps=size.adam, chosen_at=max(n for n in size.adam if n <= size.long), config=size.config,
             changes=DECODER | shared | draws | {"model.modulation.vector.size": codes},
             settings=DECODER_RATES,
         )
@@ -155,13 +182,13 @@ def _meta(size: Size) -> dict[str, Method]:
     return {
         "functa": Method(
             source="Dupont et al., ICML 2022: vector to shifts, omega 30, 3 steps of a learned rate per element",
-            way="steps", steps=(3, 10), chosen_at=3,
+            way="steps", steps=(3, 10), chosen_at=3, config=size.config,
             changes=META | vector | learned | network(512, 15) | outer("meta"),
             settings=META_RATES,
         ),
         "spatial functa": Method(
             source="Bauer et al., 2023: nearest cell of a grid, cell-local coordinates, omega 10, 3 learned steps",
-            way="steps", steps=(3, 10), chosen_at=3,
+            way="steps", steps=(3, 10), chosen_at=3, config=size.config,
             changes=META | learned | network(256, 6) | outer("meta") | {
                 "model.modulation.parts": ("grid",), "model.modulation.grid.levels": (size.nearest,),
                 "model.modulation.read": "nearest", "hyper.omega_first": 10.0, "hyper.omega_last": 10.0,
@@ -170,7 +197,7 @@ def _meta(size: Size) -> dict[str, Method]:
         ),
         "MedFuncta": Method(
             source="Friedrich et al., 2025: residual, omega 10 and 5 more a layer, fixed rate 1e-2, 10 steps to learn",
-            way="steps", steps=(10, 20), chosen_at=20,
+            way="steps", steps=(10, 20), chosen_at=20, config=size.config,
             changes=META | vector | network(256, 15) | outer("long meta") | {
                 "model.residual": True, "hyper.omega_first": 10.0, "hyper.omega_last": 10.0 + 5.0 * (depth - 1),
                 "rule.per": "leaf", "adapt.steps": 10, "hyper.step_size": 1e-2, "train.joint.rates.rule": 0.0,
