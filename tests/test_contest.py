@@ -136,6 +136,15 @@ def test_a_noise_free_context_is_the_truth_at_the_measured_places() -> None:
     assert clean.population.truth is population.truth
 
 
+def test_long_fits_are_planned_for_the_first_seed_and_the_first_people() -> None:
+    given = plan(Path("none"), seeds=(0, 1), names=("single-scan INR",), long_people=3)
+    asked = {job.seed: job.steps for job in jobs.plan_jobs(given, scans.CONTEXTS) if job.setting is None}
+    assert asked == {0: (2, 4, 8), 1: (2, 4)}
+    method = given.table["single-scan INR"]
+    assert list(jobs.fits(given, method, asked[0])) == [((2, 4), 0), ((8,), 3)]
+    assert list(jobs.fits(given, given.table[METHOD], (1, 3))) == [((1, 3), 0)]
+
+
 def test_long_fits_are_of_the_first_scan_of_the_first_people() -> None:
     population = layered_population(people=3, eyes=2)
     few = scans.first_of_people(population, 2)
@@ -283,10 +292,8 @@ def test_slices_of_one_volume_are_split_by_slabs_with_a_gap(tmp_path) -> None:
     voxels += 0.01 * np.arange(40)[:, None, None]
     path = tmp_path / "ct.nii.gz"
     scan_io.write_volume(path, voxels, (3.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
-    splits = [
-        images.load(path, split, counts=(40,) * 3, size=16, seed=0, glob="")
-        for split in ("train", "validation", "test")
-    ]
+    cut = functools.partial(images.load, path, counts=(40,) * 3, size=16, seed=0, glob="")
+    splits = [cut(split) for split in ("train", "validation", "test")]
     places = [sorted({int(person.removeprefix("slice-")) for person in found.people}) for found in splits]
     assert places[1][0] - places[0][-1] > images.GAP
     assert places[2][0] - places[1][-1] > images.GAP

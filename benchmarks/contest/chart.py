@@ -124,7 +124,7 @@ def report(found: Sequence[Row], table: dict[str, Method], kind: str, folder: Pa
     (folder / "table.txt").write_text(text(found, table, kind))
     for (size, split, population, cell), group in lines(found, table, kind).items():
         if cell == f"{kind}, noisy":
-            name = f"{size}_{split}_{population}.png"
+            name = f"{size}_{split}_{population}.png".replace(" ", "")
             title = f"{cell} context; population {population}, {split} people"
             (folder / f"seconds_{name}").write_bytes(figures.png(seconds_figure(group, title)))
             (folder / f"training_{name}").write_bytes(figures.png(training_figure(group, title)))

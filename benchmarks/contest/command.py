@@ -49,8 +49,9 @@ def plan(
     names = tuple(filter(None, map(str.strip, options.methods.split(";")))) or known
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--methods: expected some of {'; '.join(known)}; found {'; '.join(unknown)}")
+    name = options.size + (f" x {options.share:g}" if options.share != 1 else "")
     return Plan(
-        options.size, size, table, keys, names, tuple(map(int, options.seeds.split(","))),
+        name, size, table, keys, names, tuple(map(int, options.seeds.split(","))),
         tuple((options.populations or populations).split(",")), options.split, kind, options.long_people, options.json,
         options.quick_tuning or options.size == "tiny",
     )  # fmt: skip

@@ -51,7 +51,8 @@ class Job(NamedTuple):
 def plan_jobs(plan: Plan, contexts: Sequence[str]) -> Iterator[Job]:
     """Baselines and settings first; then the first seed of every population for all methods, then the next seed.
 
-    Settings are compared at one number of steps, on the first population and seed.
+    Settings are compared at one number of steps, on the first population and seed; long fits are of the first seed
+    alone.
     """
     learned = [name for name in plan.names if name != BASELINES]
     for population in plan.populations if BASELINES in plan.names else ():
@@ -65,8 +66,11 @@ def plan_jobs(plan: Plan, contexts: Sequence[str]) -> Iterator[Job]:
     for seed in plan.seeds:
         for population in plan.populations:
             for name in learned:
+                method = plan.table[name]
+                is_long = method.way == "adam" and seed != plan.seeds[0]
+                steps = tuple(n for n in method.steps if not is_long or n <= plan.size.long)
                 for context in contexts:
-                    yield Job(name, None, seed, population, context, plan.split, plan.table[name].steps)
+                    yield Job(name, None, seed, population, context, plan.split, steps)
 
 
 def settled(plan: Plan, job: Job, known: Sequence[rows.Row]) -> Job:

@@ -21,8 +21,8 @@ from inr_jax.config_script import tuples
 from inr_jax.model import Signal
 from inr_jax.types import MetaParams, Population
 
-SCORING = 150.0  # GFLOP that rendering and scoring a population once counts as, in what is left
-TUNING = 6000.0  # and tuning the denoisers and the registration
+SCORING = 600.0  # GFLOP that rendering and scoring a population once counts as, in what is left
+TUNING = 20_000.0  # and tuning the denoisers and the registration
 UNTRAINED = {"curve": [], "train_seconds": 0.0, "train_compile_seconds": 0.0, "train_memory_mb": None, "reason": ""}
 NEVER = {"seconds_per_scan": None, "points_evaluated": 0, "model_flops": 0, "compile_seconds": 0.0}
 Load = Callable[[ConfigDict, str, str], Population]  # (config, population, split)
@@ -162,6 +162,8 @@ class Runner:
     ) -> list[Row]:  # fmt: skip
         labelled = bool(one.config.train.stages) and bool(placed.population.classes) and one.config.model.segmentation
         predictions = answers.predicted(one, placed, adapted, labelled=labelled)
+        if adapted.steps != self.plan.table[job.method].chosen_at:  # the field alone is shown once
+            predictions = {one.name: predictions[one.name]}
         layered = one.config.data.name in trained.OCT and placed.population.measured.ndim == 3
         size = {"modulation_size": answers.modulation_size(one)}
         count = len(placed.population.names)
