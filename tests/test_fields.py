@@ -186,5 +186,5 @@ def test_weights_that_read_a_code_start_in_the_bounds_of_a_layer_or_of_any_linea
     for i, omega in enumerate((1.0, 2.0, 3.0)):
         largest = {name: float(jnp.abs(p[f"layer_{i}"]["code_0"]).max()) for name, p in started.items()}
         assert largest == pytest.approx({"siren": (6 / 5) ** 0.5 / omega, "linear": 5**-0.5}, rel=0.01)
-    with pytest.raises(InputError, match="model.modulation.code_start"):
+    with pytest.raises(InputError, match=r"model\.modulation\.code_start"):
         fields.field(**DEFAULTS | {"code_start": "zero"})
