@@ -114,20 +114,16 @@ def fine_tuned(learned: Learned, scans: Scans, begun: Adapted) -> Adapted:
     })  # fmt: skip
 
 
-def by_adam(learned: Learned, scans: Scans, marks: tuple[int, ...], tell: Callable[[float], None]) -> Iterator[Adapted]:
-    """Adam's steps on random points, one fit that is looked at after each of `marks`.
-
-    tell: hears the share of a scan that is done, scan after scan.
-    """
+def by_adam(learned: Learned, scans: Scans, marks: tuple[int, ...]) -> Iterator[Adapted]:
+    """Adam's steps on random points, one fit that is looked at after each of `marks`."""
     config, options = learned.config, learned.config.adapt
     fit = render.make_epochs(config, learned.built, scans.grid, scans.pools, scans.pools.context)
     begin = Compiled.of(fit.begin, jnp.int32(0))
     epoch = Compiled.of(fit.epoch, learned.params, scans.data, jnp.int32(0), begin.run(jnp.int32(0)))
     epoch.run(learned.params, scans.data, jnp.int32(0), begin.run(jnp.int32(0)))
-    count = len(scans.population.names)
     found: dict[int, list] = {mark: [] for mark in marks}
     seconds: dict[int, list[float]] = {mark: [] for mark in marks}
-    for i in range(count):
+    for i in range(len(scans.population.names)):
         fitting, total = timed(begin.run, jnp.int32(i))
         for done in range(options.draws, max(marks) + 1, options.draws):
             (fitting, _), took = timed(epoch.run, learned.params, scans.data, jnp.int32(i), fitting)
@@ -135,7 +131,6 @@ def by_adam(learned: Learned, scans: Scans, marks: tuple[int, ...], tell: Callab
             if done in found:
                 found[done].append((learned.params.field, fitting.best))
                 seconds[done].append(total)
-        tell(1 / count)
     per_step = flops.gradient_step(counted(learned), found[marks[0]][0][1], options.points)
     for mark in marks:
         yield Adapted(mark, found[mark], {

@@ -73,8 +73,7 @@ def number(value: float, digits: int) -> str:
 
 def is_shown(row: Row, found: Sequence[Row], table: dict[str, Method], kind: str) -> bool:
     """Rows without a setting, and those of the one that was chosen."""
-    name = next((name for name in table if row["method"].removesuffix(", field alone") == name), None)
-    name = name or row["method"].removesuffix(", field alone").removesuffix(", fine-tuned")
+    name = row["method"].removesuffix(", field alone").removesuffix(", fine-tuned")
     if name not in table:
         return True
     return row["setting"] == rows.chosen(found, name, table[name].chosen_at, kind, size=row["size"])

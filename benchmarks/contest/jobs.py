@@ -88,9 +88,14 @@ def settled(plan: Plan, job: Job, known: Sequence[rows.Row]) -> Job:
 
 def missing(plan: Plan, job: Job, known: Collection[tuple]) -> tuple[int, ...]:
     """Steps of a job that have no row yet; of one whose setting is not chosen, all."""
-    name = ANCHOR if job.method == BASELINES else job.method
-    facts = (plan.size_name, job.split, name, job.setting, job.seed, job.population, job.context)
-    return tuple(n for n in job.steps if (*facts, n) not in known)
+    facts = (job.setting, job.seed, job.population, job.context)
+    names = {n: ANCHOR if job.method == BASELINES else row_name(plan, job.method, n) for n in job.steps}
+    return tuple(n for n in job.steps if (plan.size_name, job.split, names[n], *facts, n) not in known)
+
+
+def row_name(plan: Plan, method: str, steps: int) -> str:
+    """What a row of a method after so many steps is called."""
+    return f"{method}, fine-tuned" if steps and steps == plan.table[method].fine_tuned else method
 
 
 def fits(plan: Plan, method: Method, steps: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:

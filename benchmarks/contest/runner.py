@@ -23,6 +23,7 @@ from inr_jax.types import MetaParams, Population
 
 SCORING = 600.0  # GFLOP that rendering and scoring a population once counts as, in what is left
 TUNING = 20_000.0  # and tuning the denoisers and the registration
+FINE_TUNING = 5  # times our learned steps, whose points are more
 UNTRAINED = {"curve": [], "train_seconds": 0.0, "train_compile_seconds": 0.0, "train_memory_mb": None, "reason": ""}
 NEVER = {"seconds_per_scan": None, "points_evaluated": 0, "model_flops": 0, "compile_seconds": 0.0}
 Load = Callable[[ConfigDict, str, str], Population]  # (config, population, split)
@@ -99,7 +100,8 @@ class Runner:
         seen.add(place)
         count = len(self.load(config, job.population, job.split).names)
         for steps, people in jobs.fits(self.plan, method, self._missing(settled)):
-            each = jobs.adapting_cost(config, signal, steps, way=method.way)
+            counted = [FINE_TUNING * method.chosen_at if n == method.fine_tuned else n for n in steps]
+            each = jobs.adapting_cost(config, signal, counted, way=method.way)
             cost += (people or count) * each + len(steps) * SCORING
         return cost
 
@@ -115,8 +117,9 @@ class Runner:
         scored = self.load(config, job.population, job.split)
         if facts["reason"]:
             log.warning("%s, %s: %s", job.method, job.setting, facts["reason"])
-            kinds = metrics.kinds(scored.measured)
-            yield [self._row(job, _nothing(job.method, kind), facts, NEVER, n, 0) for n in job.steps for kind in kinds]
+            cells = [(jobs.row_name(self.plan, job.method, n), n, kind)
+                     for n in job.steps for kind in metrics.kinds(scored.measured)]  # fmt: skip
+            yield [self._row(job, _nothing(name, kind), facts, NEVER, n, 0) for name, n, kind in cells]
             return
         if self.programs[0] != job.method:
             self.programs = (job.method, {})
@@ -125,15 +128,18 @@ class Runner:
             some = scans.first_of_people(scans.in_context(scored, job.context), people)
             placed = scans.on_device(some, half, config)
             for adapted in self._adapted(one, placed, steps):
-                yield self._scored(job, one, placed, adapted, facts)
-                if method.fine_tuned and adapted.steps == method.chosen_at and job.steps == method.steps:
-                    tuned = answers.fine_tuned(one, placed, adapted)
-                    yield self._scored(job, one._replace(name=f"{one.name}, fine-tuned"), placed, tuned, facts)
+                named = one._replace(name=jobs.row_name(self.plan, job.method, adapted.steps))
+                yield self._scored(job, named, placed, adapted, facts)
 
     def _adapted(self, one: Learned, placed: Scans, steps: tuple[int, ...]) -> Iterator[answers.Adapted]:
-        if self.plan.table[one.name].way == "adam":
-            return answers.by_adam(one, placed, steps, lambda share: None)
-        return (answers.by_steps(one, placed, n) for n in steps)
+        method = self.plan.table[one.name]
+        if method.way == "adam":
+            yield from answers.by_adam(one, placed, steps)
+            return
+        for n in steps:
+            learned_steps = method.chosen_at if n == method.fine_tuned else n
+            adapted = answers.by_steps(one, placed, learned_steps)
+            yield answers.fine_tuned(one, placed, adapted) if n == method.fine_tuned else adapted
 
     def _trained(self, job: Job, config: ConfigDict, signal: Signal) -> tuple[MetaParams, dict, np.ndarray]:
         """What a job's population has taught, about it, and its box; a network for each scan has learned nothing."""
@@ -161,8 +167,9 @@ class Runner:
         self, job: Job, one: Learned, placed: Scans, adapted: answers.Adapted, facts: dict
     ) -> list[Row]:  # fmt: skip
         labelled = bool(one.config.train.stages) and bool(placed.population.classes) and one.config.model.segmentation
+        method = self.plan.table[job.method]
         predictions = answers.predicted(one, placed, adapted, labelled=labelled)
-        if adapted.steps != self.plan.table[job.method].chosen_at:  # the field alone is shown once
+        if adapted.steps not in (method.chosen_at, method.fine_tuned):  # the field alone is shown there
             predictions = {one.name: predictions[one.name]}
         layered = one.config.data.name in trained.OCT and placed.population.measured.ndim == 3
         size = {"modulation_size": answers.modulation_size(one)}

@@ -26,6 +26,7 @@ class Size(NamedTuple):
     own_networks: bool  # the papers' widths and depths
     config: str = "configs/oct.py"
     inner: int = 5  # steps that our rule is learned for
+    fit: tuple[int, int] = (60, 60)  # Adam steps of fine-tuning: on the codes, then on the weights too
 
 
 class Method(NamedTuple):
@@ -38,22 +39,22 @@ class Method(NamedTuple):
     changes: Changes
     settings: Mapping[str, Changes]
     config: str
-    fine_tuned: bool = False  # scored after config.fit, too
+    fine_tuned: int = 0  # of `steps`, what counts as its learned steps and config.fit after them; 0: none
 
 
 SIZES = {
     "tiny": Size(
         changes={
             "data.phantom_oct.shape": (5, 48, 24), "data.phantom_oct.people": (2, 1, 1), "data.phantom_oct.eyes": 1,
-            "model.width": 16, "model.depth": 2, "adapt.points": 64, "fit.points": 64, "fit.steps": 5,
-            "fit.weights_steps": 5, "train.autodecoder.subjects": 2, "train.autodecoder.points": 64,
+            "model.width": 16, "model.depth": 2, "adapt.points": 64, "fit.points": 64,
+            "train.autodecoder.subjects": 2, "train.autodecoder.points": 64,
             "train.rule.context": 64, "train.rule.points": 64, "train.joint.context": 64, "train.joint.points": 64,
             "train.save_every": 2, "train.log_every": 2, "train.steps_per_dispatch": 2, "train.validation_scans": 1,
             "train.rule.skip_above": 1e6, "train.joint.skip_above": 1e6,
         },
         levels=((2, 2, 3), (2, 2, 1)), nearest=(2, 2, 4), codes=16, few=4,
         outer={"autodecoder": 4, "rule": 2, "joint": 2, "decoder": 4, "meta": 2, "long meta": 2},
-        adam=(2, 4, 8), adam_points=64, long=4, own_networks=False,
+        adam=(2, 4, 8), adam_points=64, long=4, own_networks=False, fit=(10, 10),
     ),
     "small": Size(
         changes={"train.validation_scans": 4, "train.save_every": 300},
@@ -88,6 +89,7 @@ IMAGE_SIZES = {
         changes=IMAGE, levels=((8, 8, 16), (16, 16, 4)), nearest=(8, 8, 32), codes=2048, few=128,
         outer={"autodecoder": 6000, "rule": 80, "joint": 900, "decoder": 12_000, "meta": 2500, "long meta": 1500},
         adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=False, config="configs/fundus.py", inner=3,
+        fit=(200, 200),
     ),
     "paper": Size(
         changes=IMAGE | {"train.autodecoder.over": "vmap", "train.joint.subjects": 24},
@@ -95,6 +97,7 @@ IMAGE_SIZES = {
         outer={"autodecoder": 100_000, "rule": 500, "joint": 50_000, "decoder": 200_000, "meta": 200_000,
                "long meta": 200_000},
         adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=True, config="configs/fundus.py", inner=3,
+        fit=(200, 200),
     ),
 }  # fmt: skip
 
@@ -124,9 +127,10 @@ def methods(size: Size) -> dict[str, Method]:
 def _ours(size: Size) -> Method:
     return Method(
         source=f"{size.config}: auto-decoder, learned rule, joint",
-        way="steps", steps=(0, 1, 2, 3, 5, 10), chosen_at=size.inner, config=size.config, fine_tuned=True,
+        way="steps", steps=(0, 1, 2, 3, 5, 10, size.inner + sum(size.fit)), chosen_at=size.inner, config=size.config,
+        fine_tuned=size.inner + sum(size.fit),
         changes={
-            "adapt.steps": size.inner,
+            "adapt.steps": size.inner, "fit.steps": size.fit[0], "fit.weights_steps": size.fit[1],
             "model.modulation.grid.levels": size.levels,
             **{f"train.{stage}.steps": size.outer[stage] for stage in ("autodecoder", "rule", "joint")},
         },
