@@ -36,7 +36,9 @@ def plan(path: Path, **changes) -> Plan:
     table[METHOD] = table[METHOD]._replace(settings=dict(list(table[METHOD].settings.items())[:2]), steps=(3,))
     keys = functools.partial(scans.changes, "phantom")
     names = (BASELINES, METHOD)
-    given = Plan("tiny", size, table, keys, names, (0,), ("0",), "validation", "interpolated", 0, path, True)
+    given = Plan(
+        "tiny", size, table, keys, names, (0,), ("0",), "validation", scans.CONTEXTS, "interpolated", 0, path, True
+    )
     return given._replace(**changes)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contest import chart, rows
+from contest import chart, rows, scans
 from contest.jobs import BASELINES, Plan
 from contest.runner import Load, Runner
 from contest.settings import Method, Size
@@ -22,6 +22,7 @@ def parser(about: str | None, *, seeds: str) -> argparse.ArgumentParser:
     out.add_argument("--seeds", default=seeds, help="of trainings, for every population")
     out.add_argument("--populations", default="", help="separated by ','")
     out.add_argument("--split", choices=SPLITS[1:], default="validation", help="test: the one final pass")
+    out.add_argument("--contexts", default=",".join(scans.CONTEXTS), help="what a new scan offers; real scans: noisy")
     out.add_argument("--long-people", type=int, default=4, help="whose first scan gets the longest fits; 0: all scans")
     out.add_argument("--share", type=float, default=1.0, help="of every training's steps: 0.5 takes half the time")
     out.add_argument("--quick-tuning", action="store_true", help="denoisers are tuned on fewer scans")
@@ -49,11 +50,14 @@ def plan(
     names = tuple(filter(None, map(str.strip, options.methods.split(";")))) or known
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--methods: expected some of {'; '.join(known)}; found {'; '.join(unknown)}")
+    contexts = tuple(options.contexts.split(","))
+    if not set(contexts) <= set(scans.CONTEXTS):
+        raise InputError(f"--contexts: expected some of {','.join(scans.CONTEXTS)}; found {options.contexts}")
     name = options.size + (f" x {options.share:g}" if options.share != 1 else "")
     return Plan(
         name, size, table, keys, names, tuple(map(int, options.seeds.split(","))),
-        tuple((options.populations or populations).split(",")), options.split, kind, options.long_people, options.json,
-        options.quick_tuning or options.size == "tiny",
+        tuple((options.populations or populations).split(",")), options.split, contexts, kind,
+        options.long_people, options.json, options.quick_tuning or options.size == "tiny",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from contest import flops, rows
+from contest import flops, rows, scans
 from contest.settings import Method, Size
 from inr_jax import model, sweeps
 from inr_jax.config_script import load_config
@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     seeds: tuple[int, ...]
     populations: tuple[str, ...]
     split: str
+    contexts: tuple[str, ...]  # of those that the scans have
     kind: str  # of the places that settings are chosen by
     long_people: int  # whose first scans get long fits; 0: all
     path: Path  # of the rows
@@ -61,7 +62,7 @@ def plan_jobs(plan: Plan, contexts: Sequence[str]) -> Iterator[Job]:
     for name in learned if plan.split == "validation" else ():
         method = plan.table[name]
         for setting in method.settings:
-            first = (plan.seeds[0], plan.populations[0], contexts[0], plan.split)
+            first = (plan.seeds[0], plan.populations[0], scans.CONTEXTS[0], plan.split)
             yield Job(name, setting, *first, (method.chosen_at,))
     for seed in plan.seeds:
         for population in plan.populations:

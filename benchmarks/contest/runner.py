@@ -56,7 +56,8 @@ class Runner:
         first = self.plan.populations[0]
         validation = self.load(self._base(first), first, "validation")
         signal = Signal.of(validation)
-        everything = list(jobs.plan_jobs(self.plan, scans.contexts(validation)))
+        contexts = tuple(name for name in scans.contexts(validation) if name in self.plan.contexts)
+        everything = list(jobs.plan_jobs(self.plan, contexts))
         seen: set[Path] = set()
         costs = [self._cost(job, signal, seen) for job in everything]
         self.bar.total = sum(costs)
