@@ -160,7 +160,8 @@ def _single(size: Size) -> Method:
         source="configs/single.py: SIREN (Sitzmann et al., NeurIPS 2020) fitted to one scan by Adam",
         way="adam", steps=size.adam, chosen_at=max(size.adam), config="configs/single.py",
         changes={
-            "adapt.points": size.adam_points, "adapt.draws": draws, "adapt.residual.length": 0.0,
+            "model.modulation.parts": ("weights",), "adapt.points": size.adam_points, "adapt.draws": draws,
+            "adapt.residual.length": 0.0,
             "adapt.epoch_decay": 0.1 ** (draws / size.adam[-1]),
         },
         settings={f"weights {rate:g}": {"adapt.rate": rate} for rate in (3e-4, 1e-3, 3e-3)},
