@@ -117,6 +117,7 @@ def model() -> ConfigDict:
                 read="linear",  # linear | nearest (with cell-local coordinates)
                 vector=dict(size=128),
                 vector_enters="shift",  # shift (of every layer) | input (further inputs of the first layer)
+                code_start="siren",  # what reads a code, in U(-b, b): siren, b = (6/size)^.5 / omega | linear, size^-.5
                 grid=dict(levels=((8, 6, 16), (16, 32, 8))),  # per level: cells along each axis, channels
                 lowrank=dict(rank=4),
                 nuisance=dict(bscans=64),  # at most so many in a scan

@@ -97,6 +97,10 @@ class Group:
 
         return self.program(f"run {s}", one, over, (states, hypers), self.data, jnp.int32(1))
 
+    def score(self, stage: Stage, params: MetaParams, hypers: Hyper, over: str) -> Float[Array, "V"] | None:
+        """Validation PSNR in dB of what a stage has learned; None before there is a start to adapt from."""
+        return self.measure(params, hypers, over) if stage.name in recipe.INNER else None
+
     def measure(self, params: MetaParams, hypers: Hyper, over: str) -> Float[Array, "V"]:
         """Validation PSNR in dB."""
 
@@ -164,7 +168,7 @@ def train(group: Group, configs: Sequence[ConfigDict], over: str, tell: Tell) ->
             seconds += (time.perf_counter() - began) / len(configs)
             skipped[stage.name] += np.asarray(metrics["skipped_total"]) / (stage.end - stage.first)
             is_saved = now % group.config.train.save_every == 0 or now == stage.end
-            scored = group.measure(states.params, hypers, over) if is_saved and stage.name in recipe.INNER else None
+            scored = group.score(stage, states.params, hypers, over) if is_saved else None
             if is_saved:
                 best = _better(best, (jnp.full(len(configs), WORST) if scored is None else scored, states.params))
             if is_saved or now % group.config.train.log_every == 0:

@@ -94,6 +94,7 @@ def _body(options: ConfigDict, signal: Signal) -> dict[str, Any]:
         vector=options.modulation.vector_enters,
         bfloat16=options.bfloat16,
         kernel=options.kernel,
+        code_start=options.modulation.code_start,
         features=options.slo.channels if options.slo.features == "cnn" else 0,
     )
 

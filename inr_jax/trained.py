@@ -161,14 +161,21 @@ def adapt_population(
         found.append(Adapted(trained.params.field, modulation if refine is None else refine(modulation, i)))
         seconds.append(took + time.perf_counter() - began)
         values, classes = map(np.asarray, draw(*found[-1], data, jnp.int32(i), hyper))
-        scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
-        intensity.append(residual.corrected(values, *scan, **trained.config.adapt.residual))
+        intensity.append(put_back(trained.config, values, population, i))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
     from_own = trained.config.adapt.labels and population.labels is not None
     has_head = trained.signal.classes and trained.config.model.segmentation
     knows = has_head and (recipe.stages(trained.config) or from_own)
     return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds, losses)
+
+
+def put_back(
+    config: ConfigDict, field: Float[np.ndarray, "*grid C"], population: Population, i: int
+) -> Float[np.ndarray, "*grid C"]:
+    """A field's answer for scan i with the measurement's residual put back, by config.adapt.residual."""
+    scan = (population.intensity[i], population.valid[i], population.measured, population.spacing[i])
+    return residual.corrected(field, *scan, **config.adapt.residual)
 
 
 def own_name(config: ConfigDict) -> str:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import batched, chunks, data, evaluate, modulations, residual, stage_checks, trained, workdir
+from inr_jax import batched, chunks, data, evaluate, modulations, stage_checks, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.batched import Course, Group
 from inr_jax.config_script import tuples
@@ -159,14 +159,13 @@ def _scores(
     group: Group, course: Course, configs: Sequence[ConfigDict], part: Sequence[int], over: str, seconds: float
 ) -> list[list[dict[str, Any]]]:
     """The rows of an evaluation on validation people for some of the variants; none where an answer is not finite."""
-    scans, options = group.validation, group.config.adapt.residual
+    scans = group.validation
     every = (course.params, batched.hypers_of(configs, -1))
     params, numbers = jax.tree.map(lambda leaf: leaf[part[0] : part[-1] + 1], every)
     intensity, labels = [], []
     for i in range(len(scans.names)):
         values, classes = map(np.asarray, group.answer(params, numbers, jnp.int32(i), over))
-        scan = (scans.intensity[i], scans.valid[i], scans.measured, scans.spacing[i])
-        intensity.append([residual.corrected(one, *scan, **options) for one in values])
+        intensity.append([trained.put_back(group.config, one, scans, i) for one in values])
         labels.append(classes.astype(np.int32))
     answers = [([of[v] for of in intensity], [of[v] for of in labels]) for v in range(len(part))]
     return [

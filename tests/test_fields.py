@@ -174,3 +174,17 @@ def test_unknown_names_are_refused_with_the_key_and_the_known_ones(key, change, 
     assert known in message
     assert repr(next(iter(change.values()))) in message
     assert "\n" not in message
+
+
+def test_weights_that_read_a_code_start_in_the_bounds_of_a_layer_or_of_any_linear_map():
+    """The largest of 5 x 400 uniform draws is within 1 % of the bound."""
+    modulation = modulations.zero(("vector",), MODULATION, layers=3)
+    started = {}
+    for name in fields.CODE_BOUNDS:
+        init, _ = fields.field(**DEFAULTS | {"width": 400, "code_start": name})
+        started[name] = init(jax.random.key(0), modulation, HYPER)
+    for i, omega in enumerate((1.0, 2.0, 3.0)):
+        largest = {name: float(jnp.abs(p[f"layer_{i}"]["code_0"]).max()) for name, p in started.items()}
+        assert largest == pytest.approx({"siren": (6 / 5) ** 0.5 / omega, "linear": 5**-0.5}, rel=0.01)
+    with pytest.raises(InputError, match=r"model\.modulation\.code_start"):
+        fields.field(**DEFAULTS | {"code_start": "zero"})

@@ -33,6 +33,13 @@ INTENSITIES: dict[str, Callable[[Array], Array]] = {
 }
 
 
+# bounds that the weights which read a code of `size` numbers start in: as a layer's own, or as any other linear map's
+CODE_BOUNDS: dict[str, Callable[[int, Array], Array | float]] = {
+    "siren": lambda size, omega: jnp.sqrt(6 / size) / omega,
+    "linear": lambda size, omega: size**-0.5,
+}
+
+
 def uniform(bound: float | Array) -> Callable[..., Array]:
     """An initialiser drawing from U(-bound, bound)."""
     return lambda key, shape: bound * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
@@ -85,6 +92,7 @@ class Layer(nn.Module):
     first: bool
     bfloat16: bool
     kernel: str
+    code_start: str
 
     @nn.compact
     def __call__(
@@ -126,7 +134,7 @@ class Layer(nn.Module):
         """What is added to the pre-activation: the subject's codes (and low-rank factor), each with its weights."""
         shift = []
         for i, code in enumerate(codes):
-            bound = jnp.sqrt(6 / code.shape[-1]) / omega
+            bound = CODE_BOUNDS[self.code_start](code.shape[-1], omega)
             shift.append((code, self.param(f"code_{i}", uniform(bound), (code.shape[-1], self.width))))
         if factor is not None:
             down = self.param("low_in", uniform(x.shape[-1] ** -0.5), (x.shape[-1], factor.shape[-1]))
@@ -154,6 +162,7 @@ class Network(nn.Module):
     bfloat16: bool
     features: int
     kernel: str
+    code_start: str
 
     @nn.compact
     def __call__(self, inputs: Array, modulation: Modulation, frequencies: Array, spread: Array) -> Values:
@@ -171,8 +180,9 @@ class Network(nn.Module):
         h = entry
         for i in range(self.depth):
             x = jnp.concatenate([entry, h], -1) if self.inputs_everywhere and i else h
+            activation = ACTIVATIONS[self.activation]
             layer = Layer(
-                self.width, ACTIVATIONS[self.activation], i == 0, self.bfloat16, self.kernel, name=f"layer_{i}"
+                self.width, activation, i == 0, self.bfloat16, self.kernel, self.code_start, name=f"layer_{i}"
             )
             out = layer(
                 x, codes, None if factors is None else factors[i], None if i else latent, frequencies[i], spread, around
@@ -216,6 +226,7 @@ def field(
     sides: int,
     bfloat16: bool,
     kernel: str = "xla",
+    code_start: str = "siren",
     vector: str = "shift",
     intensity: str = "affine",
     features: int = 0,
@@ -226,8 +237,8 @@ def field(
     name says; `segmentation` gives logits, `spread` what a likelihood is told of its width (losses.py).
     inputs_everywhere: the encoded coordinates enter every layer. encodings: options by encoding. axes, read: of a grid
     modulation (modulations.read_grid). vector: a vector modulation is a "shift" of every layer or an "input" of the
-    first. kernel: of the hidden layers (layer_kernels.KERNELS).
-    Raises InputError for an activation, an encoding, or a way to read or to enter that does not exist.
+    first. kernel: of the hidden layers (layer_kernels.KERNELS). code_start: one of CODE_BOUNDS.
+    Raises InputError for an activation, an encoding, or a way to read, to enter or to start that does not exist.
     """
     check_names(
         {
@@ -235,6 +246,7 @@ def field(
             "model.encoding": (encoding, ENCODINGS),
             "model.modulation.read": (read, ("linear", "nearest")),
             "model.modulation.vector_enters": (vector, ("shift", "input")),
+            "model.modulation.code_start": (code_start, CODE_BOUNDS),
             "model.intensity": (intensity, INTENSITIES),
             "model.kernel": (kernel, KERNELS),
         }
@@ -245,7 +257,7 @@ def field(
         )
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
-        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features, kernel,
+        tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features, kernel, code_start,
     )  # fmt: skip
 
     def init(key: Key, modulation: Modulation, hyper: Hyper) -> Params:

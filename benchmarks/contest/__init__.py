@@ -1,0 +1,1 @@
+"""What `adaptation.py` and `representation.py` share: methods, trainings, adaptations, rows, tables."""
