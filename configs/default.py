@@ -239,7 +239,8 @@ def get_config() -> ConfigDict:
                 draws=8,  # of the codes, for labels and thickness
                 sigma=(2.0, 3.0),  # rows, A-scans of the Gaussian by which residuals are local
                 scans=16,  # validation scans that are calibrated on, at most, spread over people
-                points=20_000,  # voxels of each of these scans
+                bscans=12,  # of each of these scans
+                points=20_000,  # voxels of these B-scans
             ),
             train=train(),
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from inr_jax import calibration, data, doubt, doubt_tables, trained, workdir
 from inr_jax.calibration import Basis, Spread
@@ -165,9 +165,7 @@ def layer_groups(
     return {"label": columns["label"].astype(int), "distance": distance}
 
 
-def reach(
-    distance: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"], of_mean: Float[np.ndarray, "n"]
-) -> float:
+def reach(distance: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"], of_mean: Float[np.ndarray, "n"]) -> float:
     """The largest distance (mm) that was seen and up to which the answer is better than the population's mean."""
     known = np.isfinite(error)
     bins = np.floor(distance[known] / STEP + 0.5).astype(int)
@@ -178,12 +176,12 @@ def reach(
 
 
 class Stated(NamedTuple):
-    """What is said of a B-scan. nan: not estimable here."""
+    """What is said of a B-scan; it means nothing where nothing is estimable."""
 
     half: Float[np.ndarray, "H W"]  # of the interval of the intensity, in [0, 1]
+    estimable: Bool[np.ndarray, "H W"]
     wrong: Float[np.ndarray, "H W"] | None  # how likely the label is wrong
-    estimable: np.ndarray  # [H, W]
-    thickness: Float[np.ndarray, "K W"] | None  # half of the interval, um
+    thickness: Float[np.ndarray, "K W"] | None  # half of the interval, um; nan: not estimable
 
 
 def state(found: Calibration, value: str, told: Told, labels: Int[np.ndarray, "H W"]) -> Stated:
@@ -194,14 +192,15 @@ def state(found: Calibration, value: str, told: Told, labels: Int[np.ndarray, "H
     half = calibration.half_width(*found.values[value], columns, groups).reshape(shape)
     near = told.distance <= found.reach + 1e-6
     estimable = told.inside & near
-    half = np.where(estimable, half, np.nan).astype(np.float32)
     if found.wrong is None or found.thickness is None:
-        return Stated(half, None, estimable, None)
-    wrong = np.interp(told.columns["label"], *found.wrong)
-    return Stated(half, np.where(estimable, wrong, np.nan).astype(np.float32), estimable, _thicknesses(found, told, near))
+        return Stated(half.astype(np.float32), estimable, None, None)
+    wrong = np.interp(told.columns["label"], *found.wrong).astype(np.float32)
+    return Stated(half.astype(np.float32), estimable, wrong, _thicknesses(found.thickness, found, told, near))
 
 
-def _thicknesses(found: Calibration, told: Told, near: np.ndarray) -> Float[np.ndarray, "K W"]:
+def _thicknesses(
+    intervals: Intervals, found: Calibration, told: Told, near: Bool[np.ndarray, "W"]
+) -> Float[np.ndarray, "K W"]:
     classes, width = told.thickness.shape
     label = np.repeat(np.arange(classes), width)
     columns = {
@@ -209,7 +208,7 @@ def _thicknesses(found: Calibration, told: Told, near: np.ndarray) -> Float[np.n
         "distance": np.tile(told.distance, classes),
         "deviation": told.deviation.reshape(-1) ** 2,
     }
-    half = calibration.half_width(*found.thickness, columns, layer_groups(columns, found.edges))
+    half = calibration.half_width(*intervals, columns, layer_groups(columns, found.edges))
     known = np.isin(label, found.classes) & (label > 0) & np.tile(near, classes)
     return np.where(known, half, np.nan).reshape(classes, width).astype(np.float32)
 
@@ -237,15 +236,21 @@ def calibrate(folder: str | Path) -> Calibration | None:
     return found
 
 
+def is_current(folder: Path) -> bool:
+    """Whether a training's best checkpoint is calibrated."""
+    path = folder / FILE
+    return path.is_file() and workdir.read_json(path)["model"] == digest(trained.restore(folder))
+
+
 def read(folder: str | Path, model: Trained) -> Calibration | None:
     """The calibration beside a training; None, with a line that says so, where there is none of this model."""
     path = Path(folder) / FILE
     if not path.is_file():
-        log.warning("%s: uncertainty: not calibrated, so none is written (inr-jax calibrate --workdir=%s)", folder, folder)
+        log.warning("%s: uncertainty: not calibrated, none is written (inr-jax calibrate makes it)", folder)
         return None
     found = _from_json(workdir.read_json(path))
     if found.model != digest(model):
-        log.warning("%s: uncertainty: calibrated for other weights, so none is written (calibrate it again)", folder)
+        log.warning("%s: uncertainty: calibrated for other weights, none is written (calibrate again)", folder)
         return None
     if model.config.doubt.of not in found.values:
         raise InputError(f"doubt.of: expected one of {', '.join(found.values)}; found {model.config.doubt.of}")

@@ -54,9 +54,7 @@ def log_variance(spread: Spread, columns: Columns) -> Float[np.ndarray, "n"]:
     return design(spread.basis, columns) @ np.array(spread.weights)
 
 
-def fit_spread(
-    basis: Basis, columns: Columns, error: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]
-) -> Spread:
+def fit_spread(basis: Basis, columns: Columns, error: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> Spread:
     """The b of greatest weighted likelihood; the problem is convex."""
     phi, square, total = design(basis, columns), error**2 + TINY, weight / weight.sum()
 
@@ -75,9 +73,7 @@ def fit_spread(
     return Spread(basis, tuple(found.x.tolist()))
 
 
-def likelihood(
-    log_var: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]
-) -> float:
+def likelihood(log_var: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]) -> float:
     """Weighted mean negative log-likelihood, in nats per value, of errors under Gaussians: less is better."""
     each = 0.5 * (log_var + error**2 * np.exp(-log_var) + np.log(2 * np.pi))
     return float(each @ weight / weight.sum())

@@ -1,4 +1,4 @@
-"""What an adapted scan's doubt is made of, asked B-scan by B-scan: Laplace, local residual, distance, labels, thickness.
+"""What an adapted scan's doubt is made of, asked B-scan by B-scan.
 
 Parts, each at every voxel: `laplace`, the variance by the codes' posterior (uncertainty.py); `residual`, the square of
 what the field leaves of the measurement nearby; `misfit`, the square of its local mean, which noise alone leaves small
@@ -57,9 +57,7 @@ def with_arrays(modulation: Modulation, codes: Mapping[str, Array]) -> Modulatio
     return modulation | ({"grid": grid} if grid else {}) | {n: v for n, v in codes.items() if n == "vector"}
 
 
-def reading(
-    codes: Mapping[str, Array], places: Float[Array, "p a"]
-) -> tuple[dict[str, Array], Float[Array, "p c"]]:
+def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[dict[str, Array], Float[Array, "p c"]]:
     """What each place takes of every cell, and the codes it reads, side by side."""
     weights = {}
     for name, array in codes.items():
@@ -123,7 +121,9 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
 
         def draw(deviation: Array) -> Array:
             codes = _moved(arrays(adapted.modulation), deviation)
-            values = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, codes), side, hyper)(coords)
+            values = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, codes), side, hyper)(
+                coords
+            )
             return jax.nn.softmax(values.get("segmentation", jnp.zeros((rows, ascans, 1))), -1)
 
         probability = jax.lax.map(draw, deviations)
@@ -133,7 +133,12 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
 
 
 def _make_respond(
-    model: Trained, adapted: Adapted, codes: Mapping[str, Array], sizes: Mapping[str, int], side: Side | None, hyper: Hyper
+    model: Trained,
+    adapted: Adapted,
+    codes: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    side: Side | None,
+    hyper: Hyper,
 ) -> Callable[[Array, Array], Array]:
     """The intensity at one point whose place has read these codes: grids of a single cell say the same everywhere."""
 
@@ -214,7 +219,9 @@ def gather(
 
 
 def _prior_variances(adapted: Adapted, prior: Mapping[str, list[float]]) -> Float[Array, "m"]:
-    each = [jnp.broadcast_to(jnp.asarray(prior[name]), a.shape).ravel() for name, a in arrays(adapted.modulation).items()]
+    each = [
+        jnp.broadcast_to(jnp.asarray(prior[name]), a.shape).ravel() for name, a in arrays(adapted.modulation).items()
+    ]
     return jnp.concatenate(each)
 
 
@@ -228,9 +235,7 @@ class Told(NamedTuple):
     deviation: Float[np.ndarray, "K W"]  # um, its standard deviation over draws of the codes
 
 
-def ask(
-    evidence: Evidence, place: float, intensity: Float[np.ndarray, "H W"], labels: Int[np.ndarray, "H W"]
-) -> Told:
+def ask(evidence: Evidence, place: float, intensity: Float[np.ndarray, "H W"], labels: Int[np.ndarray, "H W"]) -> Told:
     """The doubt of a B-scan at a fractional place, given what is shown there (intensity in [0, 1])."""
     e = evidence
     seen = e.asker.bscan(e.adapted, e.deviations, e.posterior.covariance, e.data, e.scan, jnp.float32(place))

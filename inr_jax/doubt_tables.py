@@ -88,8 +88,8 @@ def table_of(
 
 def _layers(told: Sequence[Told], known: Int[np.ndarray, "b H W"], row_mm: float) -> dict[str, np.ndarray]:
     """The thicknesses of every label in A-scans whose truth is known."""
-    classes, width = told[0].thickness.shape
-    each = {"label": [], "distance": [], "deviation": [], "error": []}
+    classes = len(told[0].thickness)
+    each: dict[str, list[np.ndarray]] = {"label": [], "distance": [], "deviation": [], "error": []}
     for one, truth in zip(told, known, strict=True):
         whole = (truth >= 0).all(axis=0)
         for label in range(1, classes):
@@ -104,21 +104,28 @@ def _layers(told: Sequence[Told], known: Int[np.ndarray, "b H W"], row_mm: float
 def collect(model: Trained, population: Population, mean: Float[np.ndarray, "D H W"]) -> tuple[list[Table], dict]:
     """Tables of the scans that are calibrated on, and the codes' prior."""
     options = model.config.doubt
-    chosen = _scans(population, options.scans)
+    chosen = spread_over_people(population, options.scans)
     population = _only(population, chosen)
     answers = trained.adapt_population(model, population, shown="calibrate: adapt")
     prior = doubt.prior_of(model, answers.adapted)
     asker = doubt.make_asker(model, *population.measured.shape[1:])
     sparse = population._replace(measured=thinned(population.measured))
     from_few = trained.adapt_population(model, sparse, shown="calibrate: adapt to fewer B-scans")
-    whole = list(range(population.measured.shape[0]))
     far = _farther(population.measured, sparse.measured)
     tables = []
     for i in progress.bar(range(len(population.names)), "calibrate", unit="scan"):
-        tables.append(table_of(asker, model, population, i, answers, prior, mean, whole, options.points))
+        some = some_bscans(range(len(population.measured)), options.bscans, i)
+        tables.append(table_of(asker, model, population, i, answers, prior, mean, some, options.points))
         if far:
-            tables.append(table_of(asker, model, sparse, i, from_few, prior, mean, far, options.points // 2))
+            some = some_bscans(far, options.bscans // 2, i)
+            tables.append(table_of(asker, model, sparse, i, from_few, prior, mean, some, options.points // 2))
     return tables, prior
+
+
+def some_bscans(bscans: Sequence[int], most: int, seed: int) -> list[int]:
+    """So many of them at most, drawn at random."""
+    drawn = np.random.default_rng(seed).permutation(np.asarray(bscans))[:most]
+    return sorted(drawn.tolist())
 
 
 def _farther(measured: Bool[np.ndarray, "D H W"], thin: Bool[np.ndarray, "D H W"]) -> list[int]:
@@ -131,7 +138,7 @@ def _farther(measured: Bool[np.ndarray, "D H W"], thin: Bool[np.ndarray, "D H W"
     return np.flatnonzero(steps(thin) > steps(measured).max()).tolist()
 
 
-def _scans(population: Population, most: int) -> list[int]:
+def spread_over_people(population: Population, most: int) -> list[int]:
     """So many scans: everybody's first, then everybody's second."""
     place: dict[str, int] = {}
     order = []
@@ -143,7 +150,6 @@ def _scans(population: Population, most: int) -> list[int]:
 
 def _only(population: Population, chosen: Sequence[int]) -> Population:
     """Some of its scans."""
-    count = len(population.names)
 
     def of(value: Any) -> Any:
         if isinstance(value, tuple):

@@ -67,18 +67,14 @@ def information(reading: Reading, curvatures: Float[Array, "p c c"], sizes: Size
     return jnp.block([[block(first, second) for second in sorted(sizes)] for first in sorted(sizes)])
 
 
-def posterior(
-    informed: Float[Array, "m m"], prior: Float[Array, "m"], noise: Float[Array, ""] | float
-) -> Posterior:
+def posterior(informed: Float[Array, "m m"], prior: Float[Array, "m"], noise: Float[Array, ""] | float) -> Posterior:
     """The codes' Gaussian. prior: their variances before anything was measured; noise: s^2 of a measurement."""
     factor = jnp.linalg.cholesky(informed / noise + jnp.diag(1 / prior))
     half = jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(factor)), lower=True)
     return Posterior(half.T @ half, factor)
 
 
-def at_places(
-    covariance: Float[Array, "m m"], reading: Reading, sizes: Sizes
-) -> Float[Array, "p c c"]:
+def at_places(covariance: Float[Array, "m m"], reading: Reading, sizes: Sizes) -> Float[Array, "p c c"]:
     """A_p L^-1 A_p^T: the covariance of what every place reads."""
     names = sorted(sizes)
     cells = {name: reading[name].shape[1] for name in names}
