@@ -1,9 +1,8 @@
 """What an adapted scan's doubt is made of, asked B-scan by B-scan.
 
 Parts, each at every voxel: `laplace`, the variance by the codes' posterior (uncertainty.py); `residual`, the square of
-what the field leaves of the measurement nearby; `misfit`, the square of its local mean, which noise alone leaves small
-and an anatomy that was never learned does not; `slope`, how steeply the answer changes along depth, since layers
-between B-scans lie a little higher or lower; `label`, how improbable the label is under the codes' posterior.
+what the field leaves of the measurement nearby, noise and what was never learned alike; `label`, how improbable the
+label is under the codes' posterior. The distance to what was measured is always there.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +23,8 @@ from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Hyper, Modulation, Population, Side
 from inr_jax.uncertainty import Posterior
 
-PARTS = ("laplace", "residual", "misfit", "slope", "label")
+PARTS = ("laplace", "residual", "label")
 MOST_CODES = 8192  # whose covariance is kept: 256 MB
-ROW = 0.01  # mm: the unit of a slope
 LINEAR = 1e6  # mm: a correlation so long that kriging interpolates linearly
 
 
@@ -182,7 +180,6 @@ class Evidence(NamedTuple):
     data: Measurements
     scan: Int[Array, ""]
     residual: Residual  # squares, smoothed
-    misfit: Residual  # smoothed
     spacing: Float[np.ndarray, "3"]
     known: cKDTree  # mm en face of A-scans that were measured
 
@@ -206,14 +203,12 @@ def gather(
     spacing = np.asarray(population.spacing[i], np.float64)
     places = (bscans * spacing[0], *(np.arange(n) * spacing[k] for k, n in enumerate(population.measured.shape) if k))
 
-    def smoothed(values: np.ndarray, sigma: tuple[float, float]) -> Residual:
-        return Residual(residual.smoothed(values, measured[bscans], sigma), places, LINEAR)
-
+    near = residual.smoothed(left**2, measured[bscans], options.sigma)
     seen = np.argwhere(measured.mean(axis=1) > 0.5)
     return Evidence(
         asker, adapted, found,
         uncertainty.draw(jax.random.key(model.config.train.seed + 7), found.factor, options.draws),
-        data, scan, smoothed(left**2, options.sigma), smoothed(left, options.sigma), spacing,
+        data, scan, Residual(near, places, LINEAR), spacing,
         cKDTree(seen * spacing[[0, 2]]),
     )  # fmt: skip
 
@@ -252,8 +247,6 @@ def ask(evidence: Evidence, place: float, intensity: Float[np.ndarray, "H W"], l
             "distance": np.broadcast_to(distance, intensity.shape),
             "laplace": np.asarray(seen.laplace),
             "residual": np.maximum(residual.at(e.residual, here)[0, ..., 0], 0),
-            "misfit": residual.at(e.misfit, here)[0, ..., 0] ** 2,
-            "slope": (np.gradient(intensity, axis=0) * ROW / e.spacing[1]) ** 2,
             "label": 1 - shown,
         },
         distance,

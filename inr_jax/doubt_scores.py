@@ -112,16 +112,23 @@ def _thickness_rows(found: Calibration, told: Sequence[Table], classes: Sequence
 
 
 def _novel_rows(found: Calibration, told: Sequence[Table]) -> list[Row]:
-    """How well the doubt of a label tells voxels of labels that nobody had: AUROC, a mean over people who have some."""
-    each: dict[str, list[float]] = {}
+    """How well a doubt tells voxels of labels that nobody had from those of other layers: AUROC, a mean over people.
+
+    The doubts: the spread of each value, and how improbable the label is.
+    """
+    each: dict[str, dict[str, list[float]]] = {}
     for table in told:
         novel = (table.true_labels >= 0) & ~np.isin(table.true_labels, found.classes)
         if novel.sum() >= FEWEST:
-            each.setdefault(table.person, []).append(auroc(table.columns["label"], novel))
-    if not each:
-        return []
-    mean = float(np.mean([np.mean(values) for values in each.values()]))
-    return [{"value": "label", "grouping": NOVEL, "group": "all", "auroc": mean, "people": len(each)}]
+            use = table.true_labels > 0
+            spreads = {v: calibration.log_variance(one.spread, table.columns) for v, one in found.values.items()}
+            for name, doubts in (spreads | {"label": table.columns["label"]}).items():
+                each.setdefault(name, {}).setdefault(table.person, []).append(auroc(doubts[use], novel[use]))
+    return [
+        {"value": name, "grouping": NOVEL, "group": "all", "people": len(people)}
+        | {"auroc": float(np.mean([np.mean(values) for values in people.values()]))}
+        for name, people in each.items()
+    ]
 
 
 def auroc(score: Float[np.ndarray, "n"], positive: Bool[np.ndarray, "n"]) -> float:

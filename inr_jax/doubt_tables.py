@@ -52,7 +52,7 @@ def table_of(
     asker: Asker, model: Trained, population: Population, i: int, answers: Answers,
     prior: Mapping[str, Sequence[float]], mean: Float[np.ndarray, "D H W"], bscans: Sequence[int], points: int,
 ) -> Table:  # fmt: skip
-    """Told and true at `points` random voxels of some B-scans of scan i (0: at all), and of all their thicknesses.
+    """Told and true at `points` random voxels of some B-scans of scan i (0: at all), and of as many thicknesses.
 
     A measured voxel's error is divided by one minus its own share of the answer: that of an answer it had no part in
     (the leave-one-out identity of linear smoothers), as a repeated scan would have it.
@@ -82,8 +82,14 @@ def table_of(
         flat(known[chosen]),
         {"noisy": flat(noisy), "noise-free": flat(clean)},
         flat(population.intensity[i, chosen, ..., 0] - mean[chosen]),
-        _layers(told, known[chosen], float(population.spacing[i, 1])),
+        _some(_layers(told, known[chosen], float(population.spacing[i, 1])), points, i),
     )
+
+
+def _some(layers: dict[str, np.ndarray], count: int, seed: int) -> dict[str, np.ndarray]:
+    """So many thicknesses, drawn at random; 0: all."""
+    drawn = np.random.default_rng(seed).permutation(len(layers["error"]))[: count or None]
+    return {name: values[drawn] for name, values in layers.items()}
 
 
 def _layers(told: Sequence[Told], known: Int[np.ndarray, "b H W"], row_mm: float) -> dict[str, np.ndarray]:
