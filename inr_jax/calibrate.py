@@ -248,7 +248,7 @@ def read(folder: str | Path, model: Trained) -> Calibration | None:
     if not path.is_file():
         log.warning("%s: uncertainty: not calibrated, none is written (inr-jax calibrate makes it)", folder)
         return None
-    found = _from_json(workdir.read_json(path))
+    found = _from_json(calibration.from_json(workdir.read_json(path)))
     if found.model != digest(model):
         log.warning("%s: uncertainty: calibrated for other weights, none is written (calibrate again)", folder)
         return None
@@ -259,16 +259,15 @@ def read(folder: str | Path, model: Trained) -> Calibration | None:
 
 def _from_json(content: Mapping[str, Any]) -> Calibration:
     def spread(part: Mapping[str, Any]) -> Spread:
-        basis = part["basis"]
-        return Spread(Basis(basis["hats"], tuple(basis["logs"]), basis["floor"]), tuple(part["weights"]))
+        return Spread(Basis(**part["basis"]), part["weights"])
 
-    def intervals(part: Mapping[str, Any] | None) -> Intervals | None:
-        return None if part is None else Intervals(spread(part["spread"]), part["factors"])
+    def intervals(part: Mapping[str, Any]) -> Intervals:
+        return Intervals(spread(part["spread"]), part["factors"])
 
+    thickness = content["thickness"]
     changed = {
         "values": {name: intervals(part) for name, part in content["values"].items()},
         "plain": {name: spread(part) for name, part in content["plain"].items()},
-        "thickness": intervals(content["thickness"]),
-        "classes": tuple(content["classes"]),
+        "thickness": None if thickness is None else intervals(thickness),
     }
     return Calibration(**{**content, **changed})

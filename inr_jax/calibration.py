@@ -145,3 +145,12 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: as_json(part) for name, part in value.items()}
     return value
+
+
+def from_json(value: Any) -> Any:
+    """Lists as the tuples they were, all the way down."""
+    if isinstance(value, list):
+        return tuple(from_json(part) for part in value)
+    if isinstance(value, Mapping):
+        return {name: from_json(part) for name, part in value.items()}
+    return value
