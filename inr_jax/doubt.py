@@ -5,7 +5,7 @@ what the field leaves of the measurement nearby, noise and what was never learne
 label is under the codes' posterior. The distance to what was measured is always there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -186,7 +186,7 @@ class Evidence(NamedTuple):
 
 def gather(
     asker: Asker, model: Trained, population: Population, i: int, adapted: Adapted, field: Float[np.ndarray, "D H W C"],
-    prior: Mapping[str, list[float]],
+    prior: Mapping[str, Sequence[float]],
 ) -> Evidence:  # fmt: skip
     """The evidence of scan i of a population, whose `field` was rendered on its whole grid."""
     options = model.config.doubt
@@ -213,9 +213,10 @@ def gather(
     )  # fmt: skip
 
 
-def _prior_variances(adapted: Adapted, prior: Mapping[str, list[float]]) -> Float[Array, "m"]:
+def _prior_variances(adapted: Adapted, prior: Mapping[str, Sequence[float]]) -> Float[Array, "m"]:
     each = [
-        jnp.broadcast_to(jnp.asarray(prior[name]), a.shape).ravel() for name, a in arrays(adapted.modulation).items()
+        jnp.broadcast_to(jnp.asarray(tuple(prior[name])), a.shape).ravel()
+        for name, a in arrays(adapted.modulation).items()
     ]
     return jnp.concatenate(each)
 
