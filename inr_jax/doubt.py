@@ -208,7 +208,7 @@ def gather(
     return Evidence(
         asker, adapted, found,
         uncertainty.draw(jax.random.key(model.config.train.seed + 7), found.factor, options.draws),
-        data, scan, Residual(near, places, LINEAR), spacing,
+        data, scan, Residual(near, places, LINEAR, None), spacing,
         cKDTree(seen * spacing[[0, 2]]),
     )  # fmt: skip
 
