@@ -245,6 +245,9 @@ def is_current(folder: Path) -> bool:
 def read(folder: str | Path, model: Trained) -> Calibration | None:
     """The calibration beside a training; None, with a line that says so, where there is none of this model."""
     path = Path(folder) / FILE
+    if why := doubt.why_not(model):
+        log.info("%s: no uncertainty: %s", folder, why)
+        return None
     if not path.is_file():
         log.warning("%s: uncertainty: not calibrated, none is written (inr-jax calibrate makes it)", folder)
         return None
