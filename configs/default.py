@@ -294,6 +294,16 @@ def get_config() -> ConfigDict:
                 held_out=0.1,  # share of the measured A-scans that stop the fit
                 patience=3,  # checks (every 5 steps) without a new best
             ),
+            doubt=dict(  # how sure an answer is (inr_jax/doubt.py)
+                calibrate=True,  # at the end of training, on validation people
+                of="noisy",  # the value that intervals hold: noisy (as a repeated scan would measure) | noise-free
+                parts=("laplace", "residual", "label"),  # what the spread is a function of
+                draws=8,  # of the codes, for labels and thickness
+                sigma=(2.0, 3.0),  # rows, A-scans of the Gaussian by which residuals are local
+                scans=16,  # validation scans that are calibrated on, at most, spread over people
+                bscans=12,  # of each of these scans
+                points=5000,  # voxels of these B-scans, and thicknesses
+            ),
             train=train(),
         )
     )

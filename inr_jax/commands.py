@@ -62,6 +62,14 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     )
 
 
+def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    places.check_training(values.workdir)
+    from inr_jax.calibrate import FILE, calibrate
+
+    if calibrate(values.workdir) is not None:
+        print(f"calibrated: {values.workdir}/{FILE}")
+
+
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     places.check_output(values.output)
@@ -188,6 +196,14 @@ COMMANDS = {
         ("workdir", "output", "steps", "fit", "slices", "laterality"),
         needs=("workdir", "output"),
         takes_scans=True,
+    ),
+    "calibrate": Command(
+        _calibrate,
+        "learn on validation people how sure a trained model may be; train does so at its end",
+        "--workdir=FOLDER",
+        "inr-jax calibrate --workdir=runs/oct",
+        ("workdir",),
+        needs=("workdir",),
     ),
     "evaluate": Command(
         _evaluate,

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, data, lpips, metrics, report, scan_io, tables, trained, workdir
+from inr_jax import baselines, calibrate, data, doubt_scores, lpips, metrics, report, scan_io, tables, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.errors import InputError
 from inr_jax.scan import checked_name
@@ -19,8 +19,23 @@ from inr_jax.types import Frame, Population
 
 Row = dict[str, Any]
 FITS = ".fits"  # where fits of minutes and hours are kept until the evaluation is written
-RESULTS = ("metrics.csv", "layers.csv", "summary.csv", "summary.json", "modulations.npz", "report.html", "figures")
-PARTIAL = ("layers.csv", "*/segmentation.*", "*/known.*", "figures/*.png")  # what not every evaluation writes
+RESULTS = (
+    "metrics.csv",
+    "layers.csv",
+    "doubt.csv",
+    "summary.csv",
+    "summary.json",
+    "modulations.npz",
+    "report.html",
+    "figures",
+)
+PARTIAL = (
+    "layers.csv",
+    "doubt.csv",
+    "*/segmentation.*",
+    "*/known.*",
+    "figures/*.png",
+)  # what not every evaluation writes
 
 
 class Scoring(NamedTuple):
@@ -49,6 +64,7 @@ class Evaluation(NamedTuple):
     rows: list[Row]
     layers: list[Row]  # empty where labels are no layers of A-scans
     scoring: Scoring
+    doubt: Sequence[Row] = ()  # whether what the model doubts holds (doubt_scores.rows_of); none: not calibrated
 
     @property
     def undefined(self) -> dict[str, str]:
@@ -193,6 +209,10 @@ def evaluate(
     found = assess(
         model, split, compared=compared, quick=quick, fit=fit, scoring=scoring, keep=output / FITS
     )  # fmt: skip
+    calibration = calibrate.read(folder, model)
+    if calibration is not None:
+        first = next(iter(found.answers.values()))
+        found = found._replace(doubt=doubt_scores.score(model, calibration, found.population, first))
     table = tables.summarise(found.rows)
     with scan_io.all_or_none(output, PARTIAL) as part:
         _write_results(part, model, found, table, split=split, log=Path(folder) / workdir.LOG)
@@ -200,6 +220,8 @@ def evaluate(
     note = f" ({found.population.note})" if found.population.note else ""
     print(f"{split} scans{note}, scored against {report.scored_against(found.population)}")
     print(tables.print_table(table, found.undefined))
+    if found.doubt:
+        print(doubt_scores.printed(found.doubt))
     if scoring.conventions != PLAIN.conventions:
         print(f"PSNR and SSIM in the conventions of {scoring.conventions}")
     print(f"{found.population.note or 'data'}; report: {output / 'report.html'}")
@@ -211,6 +233,8 @@ def _write_results(
 ) -> None:
     """Tables and modulations of all scans, the report, and in a folder for each scan its tables and volumes."""
     write_tables(output, found.rows, found.layers)
+    if found.doubt:
+        tables.write_csv(found.doubt, output / "doubt.csv")
     tables.write_csv(tables.summary_rows(table), output / "summary.csv")
     workdir.write_json(output / "summary.json", json.loads(tables.to_json(table)))
     first = next(iter(found.answers))

@@ -7,26 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from inr_jax import (
-    measurements,
+    between,
+    calibrate,
     metrics,
     preprocessing,
-    progress,
     records,
-    render,
     residual,
     scan_io,
     scan_report,
     tables,
     trained,
 )
+from inr_jax.between import Doubted
+from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
-from inr_jax.model import hyper_of
 from inr_jax.scan import Scan, checked_labels, checked_name
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
@@ -45,6 +43,8 @@ class Rendered(NamedTuple):
     rows: list[dict]  # scores on the scan's own B-scans
     remarks: list[str]  # what a reader of the result must know
     losses: Float[np.ndarray, "n"]  # before every learned step, or the mean of every epoch
+    origin: Int[np.ndarray, "P H W"]  # of a voxel: between.ORIGINS
+    doubt: Doubted | None  # None: not calibrated
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
@@ -149,20 +149,35 @@ def _grey_slo(scan: Scan) -> dict:
 
 
 def adapt_scan(
-    model: Trained, scan: Scan, *, steps: int | None = None, fit: bool = False, slices: int | None = None
+    model: Trained,
+    scan: Scan,
+    *,
+    steps: int | None = None,
+    fit: bool = False,
+    slices: int | None = None,
+    calibration: Calibration | None = None,
 ) -> Rendered:
     """Adapts to one scan and renders B-scans at `slices` even places between its first and last (its own by default).
 
-    Raises InputError if the scan is not of the kind the model was trained for.
+    calibration: of the model's doubt, which is told then. Raises InputError if the scan is not of the kind the model
+    was trained for.
     """
     if slices is not None and slices > 1 and scan.voxels.shape[0] == 1:
         raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
     count = scan.voxels.shape[0]
-    return adapt_at(model, scan, np.linspace(0, count - 1, slices or count), steps=steps, fit=fit)
+    return adapt_at(
+        model, scan, np.linspace(0, count - 1, slices or count), steps=steps, fit=fit, calibration=calibration
+    )
 
 
 def adapt_at(
-    model: Trained, scan: Scan, places: Float[np.ndarray, " P"], *, steps: int | None = None, fit: bool = False
+    model: Trained,
+    scan: Scan,
+    places: Float[np.ndarray, " P"],
+    *,
+    steps: int | None = None,
+    fit: bool = False,
+    calibration: Calibration | None = None,
 ) -> Rendered:
     """Adapts to one scan and renders B-scans at (fractional) places among its own. Raises InputError as adapt_scan."""
     remarks: list[str] = []
@@ -180,61 +195,31 @@ def adapt_at(
         answers.field[0], population.intensity[0], population.valid[0],
         [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
     )  # fmt: skip
-    intensity, labels = _render_at(model, population, answers.adapted[0], left, places, undo)
-    intensity = preprocessing.from_unit_range(intensity, *unit_range(scan, model.config))
+    intensity, labels = between.render_at(model, population, answers.adapted[0], left, places)
+    low, high = unit_range(scan, model.config)
+    origin, doubted = between.doubt_of(
+        model, calibration, population, answers, places, intensity, labels, undo, unit=high - low
+    )
+    intensity = preprocessing.from_unit_range(between.upright(intensity, places, undo), low, high)
+    labels = between.upright(labels, places, undo, labels=True)
     facts = [row | {"seconds": answers.seconds[0]} for row in rows]
     known = labels if answers.labels is not None else None
-    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks, answers.losses[0])
-
-
-def _render_at(
-    model: Trained,
-    population: Population,
-    adapted: Adapted,
-    left: residual.Residual,
-    bscan_index: Float[np.ndarray, " P"],
-    undo: preprocessing.Undo,
-) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
-    """B-scans at fractional places in the scan's own geometry, one at a time: memory holds little but the result."""
-    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
-    hyper = hyper_of(model.config)
-    _, h, w = population.measured.shape
-
-    @jax.jit
-    def bscan(adapted: Adapted, data: measurements.Measurements, place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        rows, columns = jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")
-        index = jnp.stack([jnp.full_like(rows, place, jnp.float32), rows, columns], -1).reshape(-1, 3)
-        coords = index * data.scale[0] + data.shift[0]
-        side = measurements.side_of(data, jnp.int32(0))
-        intensity, labels = render.answer(model.built, hyper, *adapted, side, coords)
-        return intensity.reshape(h, w), labels.reshape(h, w)
-
-    intensity = np.empty((len(bscan_index), h, w), np.float32)
-    labels = np.empty(intensity.shape, np.int8)
-    for i, place in enumerate(progress.bar(bscan_index, "render", unit="B-scan")):
-        values, classes = map(np.asarray, bscan(adapted, data, jnp.float32(place)))
-        if left.length:
-            here = np.array([place * population.spacing[0, 0]])
-            values = values + residual.at(left, (here, *left.places[1:]))[0, ..., 0]
-        values = np.clip(values, 0, 1)
-        one = slice(i, i + 1)
-        intensity[one] = undo(values[None], bscan_index[one])
-        labels[one] = undo(classes[None].astype(np.int8), bscan_index[one], labels=True)
-    return intensity, labels
+    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks, answers.losses[0], origin, doubted)
 
 
 def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
-    """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html.
+    """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html,
 
-    All of them or none. Raises InputError where that cannot be.
+    measured.nii.gz and of a calibrated model its doubt (between.write). All or none; InputError where that cannot be.
     """
     spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    with scan_io.all_or_none(folder, ("segmentation.*",)) as part:
+    with scan_io.all_or_none(folder, ("segmentation.*", *between.FILES)) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
         if rendered.labels is not None:
             scan_io.write_labels(
                 part / "segmentation.nii.gz", rendered.labels, spacing, origin, scan.direction, model.classes
             )
+        between.write(part, model, scan, rendered.origin, rendered.doubt, rendered.bscan_index)
         trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
         tables.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
         scan_report.scan_report(part / "report.html", model, scan, rendered)
@@ -257,10 +242,11 @@ def adapt_files(
     Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
     """
     model = trained.restore(workdir)
+    calibration = calibrate.read(workdir, model)
     for scan in _scans(files, model.config):
         scan = replace(scan, laterality=scan.laterality or laterality)
         scan_io.make_folder(Path(output))
-        rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices)
+        rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices, calibration=calibration)
         folder = Path(output) / scan.name
         save(folder, model, scan, rendered)
         for remark in rendered.remarks:

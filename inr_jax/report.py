@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from inr_jax import figures, layer_report, metrics
+from inr_jax import doubt_scores, figures, layer_report, metrics
 from inr_jax.page import Picture, all_scores, noted, save_pictures, write_report
 from inr_jax.tables import METRICS, Table, per_person
 from inr_jax.trained import Trained, own_name
@@ -49,6 +49,8 @@ def evaluation_report(
         atlas = [name for name in ("mean atlas",) if any(row["method"] == name for row in found.layers)]
         pictures += layer_report.layer_pictures(found.layers, [*own, *atlas], kind)
         more["Layers"] = layer_report.layer_table(found.layers, own[0], population.note)
+    if found.doubt:
+        more["Doubt"] = doubt_scores.table_of_rows(found.doubt, population.note)
     pictures += _adaptation_curve(found, own[0])
     pictures += _training_curve(log) if log is not None and log.is_file() else []
     save_pictures(path.parent / "figures", pictures)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import figures, metrics
+from inr_jax import calibration, figures, metrics
+from inr_jax.between import ORIGINS, Doubted
 from inr_jax.page import Picture, noted, write_report
 from inr_jax.scan import Scan
 from inr_jax.trained import Trained
@@ -31,6 +32,9 @@ def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_s
     pictures = [_scan_example(scan, rendered, model.classes), _reslice(scan, rendered)]
     if rendered.labels is not None and model.is_oct:
         pictures.append(_scan_thickness(scan, rendered.labels, rendered.bscan_index))
+    if rendered.doubt is not None:
+        facts["Uncertainty"] = _said(rendered.doubt, model.note)
+        pictures += [_scan_doubt(scan, rendered, rendered.doubt), *_thickness_doubt(scan, rendered, rendered.doubt)]
     write_report(
         path,
         title=f"{scan.name}: adapted scan",
@@ -92,3 +96,52 @@ def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[n
     )
     alt = "Map of the thickness of all labelled layers."
     return Picture(figures.png(figure), "Thickness", alt, "Ticks at the right edge mark measured B-scans.")
+
+
+MEANT = {
+    "noisy": "of what a repeated scan would measure, noise included",
+    "noise-free": "of the scan without noise, which of real scans nobody knows",
+}
+
+
+def _said(doubt: Doubted, note: str) -> str:
+    """Of which value the intervals are, and who they are known from."""
+    level = f"{calibration.LEVEL:.0%}"
+    return f"intervals hold {level} {MEANT[doubt.of]}; set by {doubt.people} validation people{noted(note)}"
+
+
+def _scan_doubt(scan: Scan, rendered: "inr_jax.new_scan.Rendered", doubt: Doubted) -> Picture:
+    """The middle B-scan that was not measured (or else the middle one): answer and half of its interval."""
+    synthesised = np.flatnonzero((rendered.origin == ORIGINS.index("synthesised")).mean(axis=(1, 2)) > 0.5)
+    places = synthesised if len(synthesised) else np.arange(len(rendered.origin))
+    at = int(places[len(places) // 2])
+    name = f"model, B-scan {rendered.bscan_index[at]:.2f}"
+    half = f"half of its {calibration.LEVEL:.0%} interval"
+    figure = figures.bscan_panel(
+        {name: rendered.intensity[at], half: np.nan_to_num(doubt.half[at])}, spacing=scan.spacing[1:], title=scan.name
+    )
+    alt = "An answered B-scan beside half of the interval of every voxel, on one grey scale."
+    caption = (
+        f"In the scan's own units, on one grey scale, from {np.nanmin(doubt.half, initial=np.inf):.3g} to "
+        f"{np.nanmax(doubt.half, initial=0):.3g} in the whole scan; black where nothing is estimable. "
+        f"Intervals {MEANT[doubt.of]}."
+    )
+    return Picture(figures.png(figure), "Uncertainty", alt, caption)
+
+
+def _thickness_doubt(scan: Scan, rendered: "inr_jax.new_scan.Rendered", doubt: Doubted) -> list[Picture]:
+    """Half of the thickness interval, a mean over layers; nothing where no layer of any A-scan is estimable."""
+    if doubt.thickness_half is None or not np.isfinite(doubt.thickness_half).any():
+        return []
+    known = np.isfinite(doubt.thickness_half)
+    mean = np.where(known, doubt.thickness_half, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    figure = figures.en_face_maps(
+        {"mean over layers": np.where(known.any(axis=1), mean, np.nan)},
+        spacing=(_step(scan, rendered.bscan_index), scan.spacing[2]),
+        measured=np.isclose(rendered.bscan_index, np.rint(rendered.bscan_index)),
+        title=f"{scan.name}: half of the {calibration.LEVEL:.0%} interval of a layer's thickness",
+        quantity="half of the interval (µm)",
+    )
+    alt = "Map of how uncertain the thickness of a layer is."
+    caption = "White where nothing is estimable. Labels that no validation person had are left out."
+    return [Picture(figures.png(figure), "Uncertainty of thickness", alt, caption)]

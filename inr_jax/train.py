@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from inr_jax import (
+    calibrate,
     checkpoint,
     coordinates,
     data,
@@ -153,6 +154,8 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
             log.info("nothing is learned over a population: adapt, evaluate and validate fit a network to each scan")
             state = recipe.initial_state(config, built, len(population.names))
             checkpoint.save(folder, state, step=0, validation=WORST, keep=1)
+    if config.doubt.calibrate and recipe.stages(config) and not calibrate.is_current(folder):
+        calibrate.calibrate(folder)
     return folder
 
 

@@ -21,6 +21,7 @@ REMARKS = (
     "flattened",
     "clipped",
     "left off",
+    "uncertainty",
 )  # of the lines that are no errors
 
 

@@ -22,6 +22,9 @@ from inr_jax.scan_io import read_scan
 
 FILES = {
     "intensity.nii.gz",
+    "measured.ctbl",
+    "measured.nii.gz",
+    "measured.txt",
     "metrics.csv",
     "modulation.npz",
     "report.html",

@@ -50,6 +50,7 @@ def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     config.train.rule.context = config.train.joint.context = 64
     config.adapt.update({"points": 64, "steps": 2})
     config.train.update({"save_every": 2, "log_every": 2, "steps_per_dispatch": 2, "validation_scans": 1})
+    config.doubt.update({"calibrate": False, "draws": 2, "points": 2000})
     return config
 
 

@@ -1,0 +1,264 @@
+"""What an adapted scan's doubt is made of, asked B-scan by B-scan.
+
+Parts, each at every voxel: `laplace`, the variance by the codes' posterior (uncertainty.py); `residual`, the square of
+what the field leaves of the measurement nearby, noise and what was never learned alike; `label`, how improbable the
+label is under the codes' posterior. The distance to what was measured is always there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from inr_jax import measurements, modulations, residual, uncertainty
+from inr_jax.measurements import Measurements
+from inr_jax.model import hyper_of
+from inr_jax.residual import Residual
+from inr_jax.trained import Adapted, Trained
+from inr_jax.types import Hyper, Modulation, Population, Side
+from inr_jax.uncertainty import Posterior
+
+PARTS = ("laplace", "residual", "label")
+MOST_CODES = 8192  # whose covariance is kept: 256 MB
+LINEAR = 1e6  # mm: a correlation so long that kriging interpolates linearly
+
+
+def why_not(model: Trained) -> str | None:
+    """Why this model's doubt cannot be told; None: it can."""
+    config, options = model.config, model.config.model.modulation
+    if model.signal.dimensions != 3 or model.signal.channels != 1:
+        return f"it is for volumes of one channel; this model is of {model.signal.dimensions}D images"
+    if config.adapt.epochs or not config.train.stages:
+        return "it is for models that learned to adapt; this one is fitted to each scan"
+    kinds = {part for part in options.parts if part in modulations.ZEROS}
+    if not kinds or not kinds <= {"grid", "vector"} or options.read != "linear" or 1 in tuple(options.axes):
+        return "it is for codes of a vector or of grids en face, read linearly"
+    if modulations.size(model.built.codes) > MOST_CODES:
+        return f"it is for at most {MOST_CODES} codes; this model has {modulations.size(model.built.codes)}"
+    return None
+
+
+def arrays(modulation: Modulation) -> dict[str, Array]:
+    """The arrays of codes [*cells, c] by name, in the order of a posterior's codes."""
+    grid = {f"grid/{level}": codes for level, codes in modulation.get("grid", {}).items()}
+    return dict(sorted((grid | {part: modulation[part] for part in ("vector",) if part in modulation}).items()))
+
+
+def with_arrays(modulation: Modulation, codes: Mapping[str, Array]) -> Modulation:
+    """The modulation with other codes."""
+    grid = {name.partition("/")[2]: value for name, value in codes.items() if name.startswith("grid/")}
+    return modulation | ({"grid": grid} if grid else {}) | {n: v for n, v in codes.items() if n == "vector"}
+
+
+def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[dict[str, Array], Float[Array, "p c"]]:
+    """What each place takes of every cell, and the codes it reads, side by side."""
+    weights = {}
+    for name, array in codes.items():
+        cells = array.shape[:-1]
+        identity = jnp.eye(int(np.prod(cells))).reshape(*cells, -1)
+        weights[name] = modulations.read_linear(identity, places) if cells else jnp.ones((len(places), 1))
+    read = [weights[name] @ array.reshape(-1, array.shape[-1]) for name, array in codes.items()]
+    return weights, jnp.concatenate(read, -1)
+
+
+class Seen(NamedTuple):
+    """A B-scan as the posterior sees it."""
+
+    laplace: Float[Array, "h w"]  # variance of the intensity
+    probability: Float[Array, "h w classes"]  # of the labels, over draws of the codes
+    rows: Float[Array, "draws w classes"]  # expected rows of every label in an A-scan, by draw
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Compiled once for a model and a scan's rows and A-scans."""
+
+    sizes: dict[str, int]
+    informed: Callable[..., Array]  # (adapted, data, scan, B-scans, their valid voxels) -> information of the codes
+    bscan: Callable[..., Seen]  # (adapted, deviations of the codes, covariance, data, scan, place)
+
+
+def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
+    hyper = hyper_of(model.config)
+    sizes = {name: array.shape[-1] for name, array in arrays(model.built.codes).items()}
+    axes = jnp.asarray(tuple(model.config.model.modulation.axes))
+
+    def coords_of(data: Measurements, i: Array, place: Array) -> Float[Array, "h w 3"]:
+        h, w = jnp.meshgrid(jnp.arange(rows), jnp.arange(ascans), indexing="ij")
+        index = jnp.stack([jnp.full_like(h, place, jnp.float32), h, w], -1)
+        return index * data.scale[i] + data.shift[i]
+
+    def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[dict[str, Array], Array]:
+        codes = arrays(adapted.modulation)
+        weights, read = reading(codes, coords[0][:, axes])
+        respond = _make_respond(model, adapted, codes, sizes, measurements.side_of(data, i), hyper)
+        return weights, uncertainty.sensitivity(respond, read, coords)
+
+    @jax.jit
+    def informed(adapted: Adapted, data: Measurements, i: Array, bscans: Array, valid: Array) -> Array:
+        def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
+            weights, g = gradient(adapted, data, i, coords_of(data, i, one[0]))
+            return total + uncertainty.information(weights, uncertainty.curvature(g, one[1]), sizes), None
+
+        size = sum(array.size for array in arrays(adapted.modulation).values())
+        return jax.lax.scan(add, jnp.zeros((size, size)), (bscans, valid))[0]
+
+    @jax.jit
+    def bscan(
+        adapted: Adapted, deviations: Array, covariance: Array, data: Measurements, i: Array, place: Array
+    ) -> Seen:
+        coords = coords_of(data, i, place)
+        weights, g = gradient(adapted, data, i, coords)
+        laplace = uncertainty.variance(g, uncertainty.at_places(covariance, weights, sizes))
+        side = measurements.side_of(data, i)
+
+        def draw(deviation: Array) -> Array:
+            codes = _moved(arrays(adapted.modulation), deviation)
+            values = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, codes), side, hyper)(
+                coords
+            )
+            return jax.nn.softmax(values.get("segmentation", jnp.zeros((rows, ascans, 1))), -1)
+
+        probability = jax.lax.map(draw, deviations)
+        return Seen(laplace, probability.mean(0), probability.sum(1))
+
+    return Asker(sizes, informed, bscan)
+
+
+def _make_respond(
+    model: Trained,
+    adapted: Adapted,
+    codes: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    side: Side | None,
+    hyper: Hyper,
+) -> Callable[[Array, Array], Array]:
+    """The intensity at one point whose place has read these codes: grids of a single cell say the same everywhere."""
+
+    def respond(read: Float[Array, "c"], point: Float[Array, "k"]) -> Float[Array, ""]:
+        ends = np.cumsum([sizes[name] for name in codes])
+        parts = jnp.split(read, ends[:-1])
+        one = {
+            name: part.reshape(*(1,) * (array.ndim - 1), -1)
+            for (name, array), part in zip(codes.items(), parts, strict=True)
+        }
+        field = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, one), side, hyper)
+        return field(point[None])["intensity"][0, 0]
+
+    return respond
+
+
+def _moved(codes: Mapping[str, Array], deviation: Float[Array, "m"]) -> dict[str, Array]:
+    ends = np.cumsum([array.size for array in codes.values()])
+    parts = jnp.split(deviation, ends[:-1])
+    return {name: array + part.reshape(array.shape) for (name, array), part in zip(codes.items(), parts, strict=True)}
+
+
+def prior_of(model: Trained, found: list[Adapted]) -> dict[str, list[float]]:
+    """Mean squares of adapted codes about the learned start, by array and channel: what codes do in people."""
+    start = arrays({part: model.params.start[part] for part in model.built.codes})
+
+    def of(name: str) -> list[float]:
+        each = np.stack([np.asarray(arrays(one.modulation)[name] - start[name]) for one in found])
+        return np.maximum((each**2).mean(axis=tuple(range(each.ndim - 1))), 1e-8).tolist()
+
+    return {name: of(name) for name in start}
+
+
+class Evidence(NamedTuple):
+    """One adapted scan, ready to be asked."""
+
+    asker: Asker
+    adapted: Adapted
+    posterior: Posterior
+    deviations: Float[Array, "draws m"]
+    data: Measurements
+    scan: Int[Array, ""]
+    residual: Residual  # squares, smoothed
+    spacing: Float[np.ndarray, "3"]
+    known: cKDTree  # mm en face of A-scans that were measured
+
+
+def gather(
+    asker: Asker, model: Trained, population: Population, i: int, adapted: Adapted, field: Float[np.ndarray, "D H W C"],
+    prior: Mapping[str, Sequence[float]],
+) -> Evidence:  # fmt: skip
+    """The evidence of scan i of a population, whose `field` was rendered on its whole grid."""
+    options = model.config.doubt
+    measured = population.measured & population.valid[i]
+    bscans = np.flatnonzero(measured.any(axis=(1, 2)))
+    left = population.intensity[i, bscans] - field[bscans]
+    noise = float((left[..., 0] ** 2)[measured[bscans]].mean())
+    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
+    scan = jnp.int32(i)
+    informed = asker.informed(
+        adapted, data, scan, jnp.asarray(bscans, jnp.float32), jnp.asarray(measured[bscans], jnp.float32)
+    )
+    found = uncertainty.posterior(informed, _prior_variances(adapted, prior), max(noise, 1e-6))
+    spacing = np.asarray(population.spacing[i], np.float64)
+    places = (bscans * spacing[0], *(np.arange(n) * spacing[k] for k, n in enumerate(population.measured.shape) if k))
+
+    near = residual.smoothed(left**2, measured[bscans], options.sigma)
+    seen = np.argwhere(measured.mean(axis=1) > 0.5)
+    return Evidence(
+        asker, adapted, found,
+        uncertainty.draw(jax.random.key(model.config.train.seed + 7), found.factor, options.draws),
+        data, scan, Residual(near, places, LINEAR, None), spacing,
+        cKDTree(seen * spacing[[0, 2]]),
+    )  # fmt: skip
+
+
+def _prior_variances(adapted: Adapted, prior: Mapping[str, Sequence[float]]) -> Float[Array, "m"]:
+    each = [
+        jnp.broadcast_to(jnp.asarray(tuple(prior[name])), a.shape).ravel()
+        for name, a in arrays(adapted.modulation).items()
+    ]
+    return jnp.concatenate(each)
+
+
+class Told(NamedTuple):
+    """The parts of a B-scan's doubt, in the columns that calibration.py takes, and of its layers."""
+
+    columns: dict[str, Float[np.ndarray, "H W"]]  # intensity, distance and PARTS
+    distance: Float[np.ndarray, "W"]  # mm en face to the nearest measured A-scan
+    inside: Bool[np.ndarray, "H W"]  # the model's box
+    thickness: Float[np.ndarray, "K W"]  # um, of the labels that are shown
+    deviation: Float[np.ndarray, "K W"]  # um, its standard deviation over draws of the codes
+
+
+def ask(evidence: Evidence, place: float, intensity: Float[np.ndarray, "H W"], labels: Int[np.ndarray, "H W"]) -> Told:
+    """The doubt of a B-scan at a fractional place, given what is shown there (intensity in [0, 1])."""
+    e = evidence
+    seen = e.asker.bscan(e.adapted, e.deviations, e.posterior.covariance, e.data, e.scan, jnp.float32(place))
+    here = (np.array([place * e.spacing[0]]), *e.residual.places[1:])
+    probability = np.asarray(seen.probability)
+    shown = np.take_along_axis(probability, np.minimum(labels, probability.shape[-1] - 1)[..., None], -1)[..., 0]
+    columns = np.arange(intensity.shape[1]) * e.spacing[2]
+    distance = e.known.query(np.stack([np.full_like(columns, here[0][0]), columns], -1))[0]
+    um = e.spacing[1] * 1000
+    classes = range(probability.shape[-1])
+    return Told(
+        {
+            "intensity": intensity,
+            "distance": np.broadcast_to(distance, intensity.shape),
+            "laplace": np.asarray(seen.laplace),
+            "residual": np.maximum(residual.at(e.residual, here)[0, ..., 0], 0),
+            "label": 1 - shown,
+        },
+        distance,
+        _inside(e, place, intensity.shape),
+        np.stack([(labels == k).sum(axis=0) * um for k in classes]),
+        np.asarray(seen.rows).std(axis=0).T * um,
+    )
+
+
+def _inside(evidence: Evidence, place: float, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
+    """Which voxels of a B-scan lie in the box that people were learned in."""
+    index = np.stack(np.broadcast_arrays(place, *np.ogrid[: shape[0], : shape[1]]), -1)
+    scale, shift = (np.asarray(a[evidence.scan]) for a in (evidence.data.scale, evidence.data.shift))
+    return np.asarray((np.abs(index * scale + shift) <= 1 + 1e-4).all(axis=-1))
