@@ -131,18 +131,21 @@ def write(
     if found.wrong is None or found.thickness is None or found.thickness_half is None:
         return
     scan_io.write_volume(folder / "label_uncertainty.nii.gz", found.wrong, *geometry)
-    tables.write_csv(_thickness_rows(found, bscan_index, model.classes), folder / "thickness.csv")
+    maps = (found.thickness, found.thickness_half)
+    tables.write_csv(_thickness_rows(*maps, bscan_index, model.classes), folder / "thickness.csv")
     with scan_io.replacing(folder / "thickness.npz") as temporary, temporary.open("wb") as file:
         names = np.array(model.classes)
-        maps = {"thickness_um": found.thickness, "half_interval_um": found.thickness_half}
-        np.savez(file, bscan=bscan_index, labels=names, **maps)
+        np.savez(file, bscan=bscan_index, labels=names, thickness_um=maps[0], half_interval_um=maps[1])
 
 
-def _thickness_rows(found: Doubted, bscan_index: Float[np.ndarray, " P"], classes: tuple[str, ...]) -> list[dict]:
+def _thickness_rows(
+    maps: Float[np.ndarray, "P K W"], halves: Float[np.ndarray, "P K W"], places: Float[np.ndarray, " P"],
+    classes: tuple[str, ...],
+) -> list[dict]:  # fmt: skip
     """A row per label and B-scan: means over its A-scans of the thickness and of half an A-scan's interval."""
     rows = []
     for label, name in list(enumerate(classes))[1:]:
-        for place, thickness, half in zip(bscan_index, found.thickness, found.thickness_half, strict=True):
+        for place, thickness, half in zip(places, maps, halves, strict=True):
             known = np.isfinite(half[label])
             mean = float(half[label][known].mean()) if known.any() else float("nan")
             row = {"label": name, "bscan": float(place), "thickness_um": float(thickness[label].mean())}
