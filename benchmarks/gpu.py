@@ -174,7 +174,7 @@ def rendered(sizes: Sizes) -> tuple[Any, tuple, float]:
     hyper = model.hyper_of(config)
     params = built.init(jax.random.key(0), hyper)
     run = render.make_render(built, sizes.rendered)
-    return run, (params.field, built.learner.start(params.start), scans, jnp.int32(0), hyper), 0.0
+    return run, (params.field, built.modulation(params.start), scans, jnp.int32(0), hyper), 0.0
 
 
 if __name__ == "__main__":

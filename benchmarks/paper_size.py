@@ -132,7 +132,7 @@ def _rendered(known: Trained, quick: bool) -> dict[str, Any]:
     grid = TINY if quick else RENDERED
     on_device = measurements.to_device(eye(known.config, TINY), known.half)
     scale = on_device.scale * (np.array(TINY) - 1) / (np.array(grid) - 1)
-    still = known.built.learner.start(known.params.start)
+    still = known.built.modulation(known.params.start)
     _, took = _compiled(
         render.make_render(known.built, grid),
         known.params.field, still, on_device._replace(scale=scale), jnp.int32(0), model.hyper_of(known.config),

@@ -206,7 +206,6 @@ def train() -> ConfigDict:
                 subjects=4,
                 context=8192,  # measurements per subject that the codes are whitened by
                 over="vmap",
-                skip_above=1e6,
                 warmup=20,
                 rates=dict(start=1e-3),
             ),

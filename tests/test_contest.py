@@ -173,7 +173,7 @@ def test_counted_flops_are_those_that_xla_counts_up_to_sums(name) -> None:
     built = model.build(config, Signal(dimensions=3, channels=1, classes=0, slo=False))
     hyper = model.hyper_of(config)
     params = jax.eval_shape(lambda: built.init(jax.random.key(0), hyper))
-    modulation = jax.eval_shape(built.learner.start, params.start)
+    modulation = jax.eval_shape(built.modulation, params.start)
     counted = flops.products(params.field, modulation)
 
     def answer(field, m, coords):

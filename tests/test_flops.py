@@ -38,7 +38,7 @@ def field_of(width: int, depth: int) -> tuple[Any, Any, Any]:
     def forward(field: Any, modulation: Any, inputs: jax.Array) -> Any:
         return built.learner.bind(field, modulation, None, hyper)(inputs)
 
-    return params.field, jax.eval_shape(built.learner.start, params.start), forward
+    return params.field, jax.eval_shape(built.modulation, params.start), forward
 
 
 @pytest.mark.parametrize(("width", "depth", "count"), [(16, 2, 7), (96, 5, 11)])

@@ -86,14 +86,14 @@ def scene():
 
 def test_a_scan_starts_at_rest_with_one_step_size_for_each_kind_of_motion(scene):
     config, built, state, _, _ = scene
-    for leaf in jax.tree.leaves((state.table["nuisance"], built.learner.start(state.params.start)["nuisance"])):
+    for leaf in jax.tree.leaves((state.table["nuisance"], built.modulation(state.params.start)["nuisance"])):
         assert not np.asarray(leaf).any()
     assert {leaf.shape for leaf in state.params.rule["nuisance"].values()} == {(config.adapt.steps,)}
 
 
 def test_motion_is_in_the_measurement_and_not_in_what_is_rendered(scene):
     _, built, state, data, pools = scene
-    modulation = built.learner.start(state.params.start)
+    modulation = built.modulation(state.params.start)
     moved = modulation | {"nuisance": some_motion(3, bscans=64, size=0.3)}
     bind = subjects.make_bind(built.learner.bind, data, jnp.int32(0), pools.context, (5, 16, 12), hyper())
     at = measurements.gather(data, jnp.int32(0), jnp.arange(960), (5, 16, 12), labelled=False).coords
@@ -112,7 +112,7 @@ def test_targets_are_scored_under_the_motion_that_the_auto_decoder_knows(scene):
         data, pools, (5, 16, 12), built, jnp.int32(0), hyper(), context=8, target=8, context_has_labels=False,
         learned=known,
     )  # fmt: skip
-    own = built.learner.start(state.params.start)
+    own = built.modulation(state.params.start)
     at = subject.draw_target(jax.random.key(0)).coords
     target = subject.bind_target(state.params.field, own, hyper())(at)
     expected = subject.bind(state.params.field, own | known, hyper())(at)
@@ -121,7 +121,7 @@ def test_targets_are_scored_under_the_motion_that_the_auto_decoder_knows(scene):
 
 def test_a_scan_of_more_b_scans_than_have_motion_is_refused(scene):
     _, built, state, data, pools = scene
-    modulation = built.learner.start(state.params.start) | {"nuisance": zero_nuisance(bscans=4)}
+    modulation = built.modulation(state.params.start) | {"nuisance": zero_nuisance(bscans=4)}
     bind = subjects.make_bind(built.learner.bind, data, jnp.int32(0), pools.context, (5, 16, 12), hyper())
     with pytest.raises(InputError, match=r"nuisance\.bscans: expected 5 or more.*found 4"):
         bind(state.params.field, modulation, hyper())

@@ -30,7 +30,7 @@ def made():
 
 def test_a_scan_is_the_field_at_the_coordinates_of_its_voxels(made):
     built, params, hyper = made
-    data, modulation = noise(GRID), built.learner.start(params.start)
+    data, modulation = noise(GRID), built.modulation(params.start)
     intensity, labels = render.make_render(built, GRID)(params.field, modulation, data, jnp.int32(1), hyper)
     coords = coordinates.grid(GRID, data.scale[1], data.shift[1])
     values = built.learner.bind(params.field, modulation, None, hyper)(coords)
@@ -45,7 +45,7 @@ def test_memory_grows_by_the_answers_alone(made):
     """Four bytes of intensity and one of the label: coordinates of the whole scan would take twelve more."""
     built, params, hyper = made
     data = jax.eval_shape(lambda: noise(GRID))
-    modulation = built.learner.start(params.start)
+    modulation = built.modulation(params.start)
 
     def temporary(grid: tuple[int, ...]) -> int:
         run = render.make_render(built, grid)

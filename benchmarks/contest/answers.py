@@ -58,7 +58,7 @@ def timed(run: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 
 
 def counted(learned: Learned) -> flops.Products:
-    return flops.products(learned.params.field, learned.built.learner.start(learned.params.start))
+    return flops.products(learned.params.field, learned.built.modulation(learned.params.start))
 
 
 def by_steps(learned: Learned, scans: Scans, steps: int) -> Adapted:

@@ -119,7 +119,7 @@ def products_of(config: ConfigDict, signal: Signal) -> tuple[flops.Products, Mod
     """The products of a config's field, and its modulation's shapes."""
     built = model.build(config, signal)
     params = jax.eval_shape(lambda: built.init(jax.random.key(0), model.hyper_of(config)))
-    modulation = jax.eval_shape(built.learner.start, params.start)
+    modulation = jax.eval_shape(built.modulation, params.start)
     return flops.products(params.field, modulation), modulation
 
 

@@ -50,7 +50,7 @@ SIZES = {
             "train.autodecoder.subjects": 2, "train.autodecoder.points": 64,
             "train.rule.context": 64, "train.rule.points": 64, "train.joint.context": 64, "train.joint.points": 64,
             "train.save_every": 2, "train.log_every": 2, "train.steps_per_dispatch": 2, "train.validation_scans": 1,
-            "train.rule.skip_above": 1e6, "train.joint.skip_above": 1e6,
+            "hyper.skip_ratio": 1e6,
         },
         levels=((2, 2, 3), (2, 2, 1)), nearest=(2, 2, 4), codes=16, few=4,
         outer={"autodecoder": 4, "rule": 2, "joint": 2, "decoder": 4, "meta": 2, "long meta": 2},
@@ -103,7 +103,7 @@ IMAGE_SIZES = {
 
 # a method that learns shared weights through an inner loop from nothing: no auto-decoder before, nothing put back after
 META: Changes = {
-    "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "train.joint.skip_above": 1e6,
+    "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "hyper.skip_ratio": 1e6,
     "train.joint.rates.start": 0.0, "adapt.residual.length": 0.0, "rule.per_step": False,
     "model.modulation.code_start": "linear",
 }  # fmt: skip
