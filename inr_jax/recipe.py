@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import guard, measurements, modulations, population, subjects, visits
+from inr_jax import guard, measurements, modulations, population, stage_checks, subjects, visits
 from inr_jax.measurements import Measurements
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import State, Subject
