@@ -206,7 +206,10 @@ def test_the_outer_loss_reaches_the_encoder_through_the_inner_loop(eyes):
     params = jax.jit(built.init)(jax.random.key(0), HYPER)
 
     def loss(start):
-        subject = recipe.subject_of(data, pools, GRID, built.learner.bind, jnp.int32(0), HYPER, context=32, target=32)
+        subject = recipe.subject_of(
+            data, pools, GRID, built, jnp.int32(0), HYPER,
+            context=32, target=32, context_has_labels=False, learned=built.codes,
+        )  # fmt: skip
         moved = params._replace(start=start)
         return population.meta_loss(built.learner, moved, subject, HYPER, steps=1, key=jax.random.key(1))[0]
 

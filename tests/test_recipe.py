@@ -7,7 +7,7 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, entering, gauge, measurements, model, recipe, stage_checks, visits
+from inr_jax import coordinates, data, entering, gauge, guard, measurements, model, recipe, stage_checks, visits
 from inr_jax.errors import InputError
 from inr_jax.population import State
 from inr_jax.types import MetaParams
@@ -192,7 +192,7 @@ def test_a_mixing_by_the_population_is_the_covariance_of_every_level_s_cells_for
     draw = np.random.default_rng(0)
     table = {"grid": {"level_0": jnp.asarray(draw.normal(size=(4, 2, 3, 2)), jnp.float32)}}
     rule = {"mixing": {"level_0": {"covariance": jnp.zeros((5, 6, 6))}}}
-    state = State(jnp.int32(0), MetaParams({}, {}, rule), table, ())
+    state = State(jnp.int32(0), MetaParams({}, {}, rule), table, (), guard.begin())
     found = entering.population_mixing(state, jnp.ones(4))
     expected = gauge.covariance_of_cells(table["grid"]["level_0"], jnp.ones(4))
     np.testing.assert_array_equal(found["level_0"]["covariance"], np.broadcast_to(expected, (5, 6, 6)))
