@@ -17,6 +17,7 @@ from inr_jax.trained import Adapted, Answers, Trained
 from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
+UNKNOWN = -1.0  # in files, where nothing is estimable: ITK reads nan of NIfTI as 0, as if all were sure
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them
 Undo = Callable[..., np.ndarray]
 
@@ -120,17 +121,18 @@ def write(
 ) -> None:  # fmt: skip
     """measured.nii.gz, of ORIGINS; and if anything is known of them uncertainty.nii.gz (half of the interval, in the
 
-    scan's units), label_uncertainty.nii.gz (how likely the label is wrong) and thickness.csv, thickness.npz (um).
+    scan's units), label_uncertainty.nii.gz (how likely the label is wrong), both UNKNOWN where nothing is estimable,
+    and thickness.csv, thickness.npz (um).
     """
     spacing, place = scan_io.resampled_geometry(scan, bscan_index)
     geometry = (spacing, place, scan.direction)
     scan_io.write_labels(folder / "measured.nii.gz", origin, *geometry, ORIGINS)
     if found is None:
         return
-    scan_io.write_volume(folder / "uncertainty.nii.gz", found.half, *geometry)
+    scan_io.write_volume(folder / "uncertainty.nii.gz", np.nan_to_num(found.half, nan=UNKNOWN), *geometry)
     if found.wrong is None or found.thickness is None or found.thickness_half is None:
         return
-    scan_io.write_volume(folder / "label_uncertainty.nii.gz", found.wrong, *geometry)
+    scan_io.write_volume(folder / "label_uncertainty.nii.gz", np.nan_to_num(found.wrong, nan=UNKNOWN), *geometry)
     maps = (found.thickness, found.thickness_half)
     tables.write_csv(_thickness_rows(*maps, bscan_index, model.classes), folder / "thickness.csv")
     with scan_io.replacing(folder / "thickness.npz") as temporary, temporary.open("wb") as file:
