@@ -52,7 +52,8 @@ def arrow(figure: Figure, x: float, y: float) -> None:
 
 def overview(scans: Population, found: Answers) -> Figure:
     """What goes in, what is shared and what is the eye's own, what comes out."""
-    assert scans.slo is not None and found.labels is not None, "a model of layers and of the SLO"
+    assert scans.slo is not None, "eyes with an SLO"
+    assert found.labels is not None, "a model of layers"
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     axes = figure.subplots(2, 4, gridspec_kw={"wspace": 0.12})
     measured = np.flatnonzero(scans.measured.all(axis=(1, 2)))
@@ -78,7 +79,8 @@ def overview(scans: Population, found: Answers) -> Figure:
 def parts(scans: Population, found: Answers) -> Figure:
     """An unmeasured B-scan by each part of the method, and its error against the truth."""
     masks = interpolation.axis_masks(scans.measured)
-    assert masks is not None and scans.truth is not None, "a phantom with whole B-scans measured"
+    assert masks is not None, "whole B-scans measured"
+    assert scans.truth is not None, "a phantom"
     samples = scans.intensity[EYE][np.ix_(*masks)]
     place = np.flatnonzero(~masks[0])[len(samples) // 2]
     truth = scans.truth[EYE, place, ROWS, :, 0]
