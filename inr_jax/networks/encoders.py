@@ -1,6 +1,6 @@
 """An encoder of a scan: the codes of a grid modulation, from what was measured alone, in one pass.
 
-    f_p = dense(convolutions(a_p))                        every A-scan a_p, on even depths of the box
+    f_p = dense(convolutions(a_p))                        every A-scan a_p, on even depths of the box; strides of 2
     g(c) = sum_p w(c, p) f_p / sum_p w(c, p)              on the cells c of an even en-face grid; w: hat functions
     codes_l = W_l resize_l(unet([g, sum_p w, SLO]))       for every level l; W_l starts at zero
 
@@ -21,7 +21,7 @@ from inr_jax import coordinates
 from inr_jax.errors import InputError
 from inr_jax.types import Context, Key, Params, Side
 
-KERNEL, STRIDE = 5, 2  # of the convolutions along depth
+STRIDE = 2  # of the convolutions along depth, and their length: products alone, which a CPU is fast at both ways
 ACROSS = 4  # samples of the side image along each axis of a cell
 
 
@@ -86,7 +86,8 @@ class AScans(nn.Module):
     def __call__(self, ascans: Float[Array, "*n rows c"]) -> Float[Array, "*n F"]:
         h = ascans
         for size in self.channels:
-            h = nn.gelu(nn.Conv(size, (KERNEL,), strides=STRIDE)(h))
+            pairs = h.reshape(*h.shape[:-2], h.shape[-2] // STRIDE, STRIDE * h.shape[-1])
+            h = nn.gelu(nn.Dense(size)(pairs))
         return nn.gelu(nn.Dense(self.features)(h.reshape(*h.shape[:-2], -1)))
 
 
