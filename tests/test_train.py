@@ -348,7 +348,7 @@ def before_and_after(config):
     population = layered_population(people=3, shape=(5, 16, 16))
     built = model.build(config, model.Signal.of(population))
     before, after = recipe.stages(config)
-    state = recipe.initial_state(config, built, subjects=5)
+    state = recipe.initial_state(config, built, subjects=6)
     device_data = measurements.to_device(population, np.float32([1, 1, 1]))
     pools = measurements.pools(population.measured)
     enter = entering.make_enter(config, after, before, built, pools, (5, 16, 16))
