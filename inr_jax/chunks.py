@@ -98,6 +98,7 @@ def measure(group: Group, configs: Sequence[ConfigDict], limit: int, over: str =
         n = int(np.clip(AT_ONCE_SECONDS / step_map, 2, TIMED_AT_ONCE))
         more, ways = _ways(group, configs[:n], longest, sizes[longest], limit)
         step_map, step_vmap = _step_times(ways, group) if ways else (step_map, math.inf)
+        seconds[longest] = counts[longest] * step_map  # of one among several: what is going to run
     return Cost(
         bytes_one=max(sizes),
         bytes_more=more * max(sizes) // sizes[longest],

@@ -101,18 +101,22 @@ def measure(
     gapless = all(mask.all() for mask in masks[-2:])
     samples = smoothed(left, valid[where], sigma if gapless else (0.0, 0.0))
     places = tuple(np.flatnonzero(mask) * float(s) for mask, s in zip(masks, spacing, strict=True))
-    if path not in PATHS:
-        raise InputError(f"adapt.residual.path: expected one of {', '.join(PATHS)}; found {path!r}")
+    _check_path(path, has_bscans=len(masks) == 3 and gapless)
     if path == "straight":
         return Residual(samples, places, length, None)
-    if len(masks) != 3 or not gapless:
-        raise InputError("adapt.residual.path: expected straight, as no whole B-scans are measured; found 'registered'")
     guides = field[where].mean(axis=-1)
     between = Carried(
         smoothed(left, valid[where], path_sigma),
         cache(lambda i: displacement(guides[i], guides[i + 1], REGISTRATION)),
     )
     return Residual(samples, places, length, between)
+
+
+def _check_path(path: str, *, has_bscans: bool) -> None:
+    if path not in PATHS:
+        raise InputError(f"adapt.residual.path: expected one of {', '.join(PATHS)}; found {path!r}")
+    if path != "straight" and not has_bscans:
+        raise InputError(f"adapt.residual.path: expected straight, as no whole B-scans are measured; found {path!r}")
 
 
 def at(residual: Residual, asked: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "*asked C"]:
@@ -157,12 +161,14 @@ def corrected(
 ) -> Float[np.ndarray, "*grid C"]:
     """The field's answer on a scan's own grid with the residual put back, in [0, 1]. `length` 0: the field alone.
 
-    Scattered places have no axes to krige along: their residual is interpolated linearly.
+    Scattered places have no axes to krige along: their residual is interpolated linearly. Raises InputError as
+    `measure`.
     """
     if length == 0:
         return np.clip(field, 0, 1)
     masks = axis_masks(measured)
     if masks is None:
+        _check_path(path, has_bscans=False)
         return np.clip(field + interpolate(intensity - field, measured, "linear"), 0, 1)
     found = measure(
         field, intensity, valid, masks, spacing, sigma=sigma, length=length, path=path, path_sigma=path_sigma

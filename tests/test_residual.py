@@ -142,9 +142,11 @@ def test_measured_bscans_are_smoothed_by_their_own_sigma_and_carried_ones_by_the
     np.testing.assert_allclose(broad[1, ..., 0], smooth, atol=1e-5)
 
 
-def test_a_registered_path_needs_whole_bscans():
+@pytest.mark.parametrize("kind", ["subgrid", "scattered"])
+def test_a_registered_path_needs_whole_bscans(kind):
     measured = np.zeros((9, 9), bool)
     measured[::2, ::2] = True
+    measured[1, 1] = kind == "scattered"
     image = volume(9, 9)
     with pytest.raises(InputError, match=r"adapt\.residual\.path: expected straight"):
         residual.corrected(
