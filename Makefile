@@ -19,8 +19,8 @@ demo: .venv/installed ## phantom eyes, training, adaptation, report: the whole o
 test: lint ## ruff, mypy and the tests
 	@$(PYTEST)
 
-test-all: lint ## the same with the slow tests
-	@$(PYTEST) -m "slow or not slow"
+test-all: lint ## the same with the slow tests, of programs compiled as users compile them
+	@$(PYTEST) -m "slow or not slow" --optimised
 
 lint: .venv/installed-dev ## ruff and mypy alone
 	@$(BIN)/ruff check

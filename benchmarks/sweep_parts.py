@@ -1,7 +1,7 @@
 """What each part of the method is worth: the base and the seeds of a sweep at reduced size. Figures in docs/results.md.
 
 inr-jax ablate --config=benchmarks/sweep_parts.py --axes=benchmarks/sweep_parts.py --sweep=seed --workdir=runs/parts \
-    --one-at-a-time=encoder,mixing,moves,network,slo_features,likelihood,balance,ridge,whitening,prior,first_order,start,rule
+    --one-at-a-time=encoder,mixing,moves,network,slo_features,likelihood,ridge,whitening,prior,first_order,start,rule
 
 All axes but the seeds are those of configs/ablations.py. B-scans lie as far apart as in configs/oct.py; they have
 fewer rows and A-scans, the field is half as wide, and a training takes less than a minute.

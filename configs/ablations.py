@@ -102,12 +102,21 @@ def sweep_moves():
 
 
 def sweep_nuisance():
-    """Is motion better estimated with the codes than taken out beforehand? The phantom's alone, and the field alone."""
-    for word, align in (("aligned", True), ("as measured", False)):
-        for more, parts in (("", ("grid", "weights")), (", nuisance", ("grid", "nuisance", "weights"))):
-            yield f"{word}{more}", {
-                "data.phantom_oct.align": align, "model.modulation.parts": parts, "adapt.residual.length": 0.0,
-            }  # fmt: skip
+    """Is motion better estimated with the codes than taken out beforehand? The phantom's alone.
+
+    With motion nothing can be put back (inr_jax/operators/moved_bscan.py): all but the first are the field alone.
+    """
+    codes, moved = ("grid", "weights"), ("grid", "nuisance", "weights")
+    for word, align, parts, length in (
+        ("aligned, residual put back", True, codes, 0.4),
+        ("aligned", True, codes, 0.0),
+        ("aligned, nuisance", True, moved, 0.0),
+        ("as measured", False, codes, 0.0),
+        ("as measured, nuisance", False, moved, 0.0),
+    ):
+        yield word, {
+            "data.phantom_oct.align": align, "model.modulation.parts": parts, "adapt.residual.length": length,
+        }  # fmt: skip
 
 
 def sweep_start():

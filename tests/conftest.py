@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,27 @@ from inr_jax import demo
 os.environ["INR_JAX_CACHE"] = "off"  # commands in tests compile what they run, and leave nothing in the user's home
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--optimised", action="store_true", help="compile programs as users do: twice the time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiling is most of a test's time: what one process compiled, those beside it and those it starts read.
+
+    Without --optimised, programs are such that run slowly and are there soon.
+    """
+    options = {} if config.getoption("--optimised") else {"disable_most_optimizations": True}
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        options["compilation_cache_dir"] = tempfile.mkdtemp(prefix="inr_jax_programs")
+        config.add_cleanup(lambda: shutil.rmtree(options["compilation_cache_dir"]))
+        if not config.getoption("--optimised"):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    options |= {"persistent_cache_min_compile_time_secs": 0, "persistent_cache_min_entry_size_bytes": -1}
+    for name, value in options.items():
+        jax.config.update(f"jax_{name}", value)
+        os.environ[f"JAX_{name.upper()}"] = str(value)
+
+
 @pytest.fixture(scope="session")
 def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a demo of seconds: `model` is a training, `test` its evaluation, `printed.txt` what it said."""
@@ -25,20 +48,10 @@ def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.fit.update({"points": 64, "steps": 5, "weights_steps": 5})
     folder = tmp_path_factory.mktemp("toy_demo")
     said = io.StringIO()
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time
     with contextlib.redirect_stdout(said):
         demo.demo(folder, config)
-    jax.config.update("jax_disable_most_optimizations", False)
     (folder / "printed.txt").write_text(said.getvalue())
     return folder
-
-
-@pytest.fixture(scope="module")
-def plain_compilation() -> Iterator[None]:
-    """For what is mostly compiled: programs that run slowly and are there soon."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +64,12 @@ def toy_model(toy_demo: Path) -> Path:
 def precision(request: pytest.FixtureRequest) -> Iterator[str]:
     """float64 or float32, as JAX's default within the test; float64 proves formulas, so that it compiles plainly."""
     before, is_double = jax.config.jax_enable_x64, request.param == "float64"
+    is_plain = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_enable_x64", is_double)
-    jax.config.update("jax_disable_most_optimizations", is_double)
+    jax.config.update("jax_disable_most_optimizations", is_double or is_plain)
     yield request.param
     jax.config.update("jax_enable_x64", before)
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", is_plain)
 
 
 @pytest.fixture(params=parity.SOURCES)

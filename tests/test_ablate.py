@@ -62,9 +62,6 @@ def axes(tmp_path_factory):
     return f"--axes={file}"
 
 
-pytestmark = pytest.mark.usefixtures("plain_compilation")
-
-
 @pytest.fixture(scope="module")
 def undisturbed(axes, tmp_path_factory):
     """The folder of a sweep that was computed in one go, in a process of its own."""

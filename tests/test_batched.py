@@ -37,9 +37,6 @@ def work_of(changes):
     return Work("one shape", variants, small().to_dict())
 
 
-pytestmark = pytest.mark.usefixtures("plain_compilation")
-
-
 @pytest.fixture(scope="module")
 def at_once():
     return list(variant_runs.run(work_of(CHANGES), lambda _: None, over="vmap"))

@@ -70,6 +70,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "train": {"config", "workdir"},
         "ablate": {"config"},
         "report": set(),
+        "calibrate": {"workdir"},
         "prepare": {"config"},
         "adapt": both,
         "evaluate": both,
@@ -88,7 +89,7 @@ def test_every_flag_is_shown_with_one_true_default(capsys):
     for name, command in COMMANDS.items():
         out = say(capsys, name, "--help").out
         shown = shown_flags(out)
-        assert set(shown) == {f.replace("_", "-") for f in (*command.flags, "device", "threads", "max_memory")} | (
+        assert set(shown) == {f.replace("_", "-") for f in (*command.flags, *main.COMMON)} | (
             {"config"} if command.takes_config else set()
         )
         assert "none" not in shown.values()

@@ -48,7 +48,7 @@ def run(given: Plan) -> list[rows.Row]:
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory, plain_compilation) -> Plan:
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Baselines, and one learned method with two settings, on validation people."""
     given = plan(tmp_path_factory.mktemp("contest") / "rows.jsonl")
     run(given)
@@ -103,7 +103,7 @@ def test_baselines_and_oracles_have_the_numbers_of_evaluate(computed) -> None:
 
 
 @pytest.mark.slow
-def test_a_learned_method_has_the_numbers_of_adapt_population(plain_compilation) -> None:
+def test_a_learned_method_has_the_numbers_of_adapt_population() -> None:
     config = toy.get_config()
     population = load(None, "0", "validation")
     half = coordinates.half_extent(population.measured.shape, population.spacing)

@@ -12,7 +12,6 @@ from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import toy
@@ -45,10 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.fit.update({"points": 64, "steps": 5, "weights_steps": 5})
     folder = tmp_path_factory.mktemp("demo_report")
     said = io.StringIO()
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time
     with contextlib.redirect_stdout(said):
         page = demo.demo(folder, config)
-    jax.config.update("jax_disable_most_optimizations", False)
     assert page == folder / "test" / "report.html"
     (folder / "printed.txt").write_text(said.getvalue())
     return folder

@@ -20,7 +20,6 @@ from inr_jax.model import Signal, hyper_of
 from inr_jax.residual import corrected
 
 DOUBTED = {"uncertainty.nii.gz", "label_uncertainty.nii.gz", "thickness.csv", "thickness.npz"}
-pytestmark = pytest.mark.usefixtures("plain_compilation")
 
 
 @pytest.fixture(scope="module")

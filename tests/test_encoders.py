@@ -12,8 +12,6 @@ from inr_jax.errors import InputError
 from inr_jax.networks import encoders
 from inr_jax.types import Context, Side
 
-pytestmark = pytest.mark.usefixtures("plain_compilation")
-
 GRID = (5, 16, 12)
 HYPER = toy.hyper()
 RANDOM = np.random.default_rng(0)

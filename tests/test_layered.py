@@ -11,8 +11,6 @@ from inr_jax import gauge, model
 from inr_jax.errors import InputError
 from inr_jax.networks import layered
 
-pytestmark = pytest.mark.usefixtures("plain_compilation")
-
 NAMES = ("outside", "inner", "middle", "outer", "fluid")
 EYE = model.Signal(dimensions=3, channels=1, classes=5, slo=False, names=NAMES)
 HYPER = toy.hyper(omega_first=5.0, omega_last=5.0)

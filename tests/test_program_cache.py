@@ -17,6 +17,7 @@ from inr_jax import model, program_cache
 from inr_jax.errors import InputError
 from inr_jax.program_cache import ENTRY, SEAL
 
+OTHERS = "JAX_COMPILATION_CACHE_DIR"  # a place that is not ours
 MISS = "PERSISTENT COMPILATION CACHE MISS"  # as JAX says it, where it is asked to
 
 
@@ -121,9 +122,10 @@ def begin(place: Path, name: str, scan: str = "eye") -> subprocess.Popen:
     """`inr-jax adapt` as a process of its own that says what it compiles."""
     command = [sys.executable, "-m", "inr_jax", "adapt", "--workdir", place / "model", place / f"{scan}.npz"]
     more = {"INR_JAX_CACHE": str(place / "cache"), "JAX_EXPLAIN_CACHE_MISSES": "1", "JAX_LOGGING_LEVEL": "WARNING"}
+    env = {variable: value for variable, value in environment(**more).items() if variable != OTHERS}
     return subprocess.Popen(
         [*map(str, command), f"--output={place / name}"],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(**more),
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
     )  # fmt: skip
 
 

@@ -12,8 +12,6 @@ from inr_jax.errors import InputError
 from inr_jax.networks.side_features import side_features
 from inr_jax.types import Side
 
-pytestmark = pytest.mark.usefixtures("plain_compilation")
-
 EYE = model.Signal(dimensions=3, channels=1, classes=4, slo=True)
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.uniform(0, 1, (18, 21)).astype(np.float32)
