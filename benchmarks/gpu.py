@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from inr_jax import coordinates, doctor, measurements, model, recipe, render, workdir
-from inr_jax.flops import flops, product_shapes
+from inr_jax.flops import flops, products
 from inr_jax.kernels import sine_layer
 from inr_jax.measurements import Measurements
 
@@ -154,7 +154,7 @@ def meta_step(sizes: Sizes, changes: dict[str, Any]) -> tuple[Any, tuple, float]
     options.update(subjects=sizes.subjects, context=sizes.context)
     stage, steps = recipe.stages(config)[-1], 2
     state = recipe.initial_state(config, built, sizes.subjects)._replace(step=jnp.int32(stage.first))
-    shapes = product_shapes(state.params.field)
+    shapes = products(state.params.field).point
     inner = flops(shapes, options.context, steps=config.adapt.steps, order=2)
     work = steps * sizes.subjects * (inner + flops(shapes, options.points, order=1))
     run = recipe.make_run(config, stage, built, pools, (31, 128, 96))

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import interp_oct_general
 from inr_jax import coordinates, doctor, measurements, model, recipe, render
-from inr_jax.flops import flops, product_shapes
+from inr_jax.flops import flops, products
 from inr_jax.model import Signal
 from inr_jax.preprocessing import image_frame
 from inr_jax.types import Population
@@ -80,7 +80,7 @@ def setup(config: ConfigDict, grid: tuple[int, ...]) -> timing.Bench:
         measurements.to_device(scans, half, config.model.extent.to_dict()),
         measurements.pools(scans.measured),
         grid,
-        product_shapes(field),
+        products(field).point,
     )
 
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from inr_jax import coordinates, data, doctor, measurements, model, workdir
-from inr_jax.flops import product_shapes
+from inr_jax.flops import products
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, Signal
 
@@ -73,7 +73,7 @@ def setup(*, people: int, quick: bool) -> Bench:
         measurements.to_device(population, half),
         measurements.pools(population.measured),
         population.measured.shape,
-        product_shapes(field),
+        products(field).point,
     )
 
 

@@ -6,21 +6,34 @@ A gradient costs twice its function (Griewank and Walther, Evaluating Derivative
 each), so that a gradient step is 3 F, and one that is differentiated again 9 F.
 """
 
+from typing import NamedTuple
+
 import jax
 
 from inr_jax.types import Params
 
 Shapes = list[tuple[int, int]]
+HEADS = ("intensity", "segmentation", "spread")
 
 
-def product_shapes(field: Params) -> Shapes:
-    """(in, out) of the matrices every point is multiplied with: layers, a grid's code to its shifts, heads.
+class Products(NamedTuple):
+    """(in, out) of a field's matrices."""
 
-    A latent's matrix is multiplied with once for all points.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(field)
-    names = [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves if leaf.ndim == 2]
-    return [shape for name, shape in names if "encoding" not in name and "latent" not in name]
+    point: Shapes  # every point is multiplied with these: layers, a grid's code to its shifts, heads
+    subject: Shapes  # a subject is, once: what reads a vector, a latent
+
+
+def products(field: Params, *, heads: tuple[str, ...] = HEADS, vector: bool = False) -> Products:
+    """Of arrays or their shapes. heads: those that are asked. vector: whether the first codes are one vector."""
+    found = Products([], [])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(field):
+        names = [part.key for part in path]
+        head = names[-1].removesuffix("_weight")
+        if leaf.ndim != 2 or "encoding" in names or (head in HEADS and head not in heads):
+            continue
+        is_once = names[-1].startswith("latent_") or (vector and names[-1] == "code_0")
+        (found.subject if is_once else found.point).append(leaf.shape)
+    return found
 
 
 def flops(shapes: Shapes, points: int, *, steps: int = 1, order: int = 0) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from configs import default
 from inr_jax import model
-from inr_jax.flops import flops, product_shapes
+from inr_jax.flops import flops, products
 
 SIGNAL = model.Signal(dimensions=3, channels=1, classes=13, slo=True)
 
@@ -45,7 +45,7 @@ def field_of(width: int, depth: int) -> tuple[Any, Any, Any]:
 def test_a_forward_pass_has_the_products_that_are_traced(width, depth, count):
     field, start, forward = field_of(width, depth)
     traced = jax.make_jaxpr(forward)(field, start, jnp.zeros((count, 4)))
-    shapes = product_shapes(field)
+    shapes = products(field).point
     assert len(shapes) == 2 * depth + 2
     assert flops(shapes, count) == product_flops(traced.jaxpr)
 
@@ -55,7 +55,7 @@ def test_a_wide_field_s_products_are_nearly_all_that_xla_counts():
     field, start, forward = field_of(256, 5)
     inputs = jax.ShapeDtypeStruct((512, 4), jnp.float32)
     counted = jax.jit(forward).lower(field, start, inputs).cost_analysis()["flops"]
-    assert 1.0 < counted / flops(product_shapes(field), 512) < 1.1
+    assert 1.0 < counted / flops(products(field).point, 512) < 1.1
 
 
 def test_bare_products_are_what_xla_counts():

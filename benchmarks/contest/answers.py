@@ -14,6 +14,7 @@ from contest.rows import SCORES, Row
 from contest.scans import Scans
 from inr_jax import evaluate, model, modulations, render, tables, trained
 from inr_jax.baselines import Prediction
+from inr_jax.flops import Products
 from inr_jax.model import Model
 from inr_jax.types import MetaParams, Modulation, Params
 
@@ -57,8 +58,8 @@ def timed(run: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return found, time.perf_counter() - began
 
 
-def counted(learned: Learned) -> flops.Products:
-    return flops.products(learned.params.field, learned.built.modulation(learned.params.start))
+def counted(learned: Learned) -> Products:
+    return flops.products_of(learned.params.field, learned.built.modulation(learned.params.start))
 
 
 def by_steps(learned: Learned, scans: Scans, steps: int) -> Adapted:
@@ -108,7 +109,7 @@ def fine_tuned(learned: Learned, scans: Scans, begun: Adapted) -> Adapted:
     return Adapted(begun.steps + options.steps + options.weights_steps, found, {
         "seconds_per_scan": begun.facts["seconds_per_scan"] + float(np.mean(seconds)),
         "points_evaluated": begun.facts["points_evaluated"] + (on_codes + on_weights) * options.points + asked,
-        "model_flops": begun.facts["model_flops"] + steps + asked * counts.point,
+        "model_flops": begun.facts["model_flops"] + steps + flops.one_pass(counts, round(float(asked))),
         "compile_seconds": begun.facts["compile_seconds"] + program.seconds,
         "peak_memory_mb": max(begun.facts["peak_memory_mb"], program.memory_mb),
     })  # fmt: skip

@@ -12,6 +12,7 @@ from contest.settings import Method, Size
 from inr_jax import model, sweeps
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
+from inr_jax.flops import Products
 from inr_jax.model import Signal
 from inr_jax.types import Modulation
 
@@ -115,12 +116,12 @@ def config_of(plan: Plan, job: Job) -> ConfigDict:
     return sweeps.configured(load_config(method.config), own | where)
 
 
-def products_of(config: ConfigDict, signal: Signal) -> tuple[flops.Products, Modulation]:
+def products_of(config: ConfigDict, signal: Signal) -> tuple[Products, Modulation]:
     """The products of a config's field, and its modulation's shapes."""
     built = model.build(config, signal)
     params = jax.eval_shape(lambda: built.init(jax.random.key(0), model.hyper_of(config)))
     modulation = jax.eval_shape(built.modulation, params.start)
-    return flops.products(params.field, modulation), modulation
+    return flops.products_of(params.field, modulation), modulation
 
 
 def training_cost(config: ConfigDict, signal: Signal) -> float:
