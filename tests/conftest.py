@@ -64,7 +64,7 @@ def toy_model(toy_demo: Path) -> Path:
 def precision(request: pytest.FixtureRequest) -> Iterator[str]:
     """float64 or float32, as JAX's default within the test; float64 proves formulas, so that it compiles plainly."""
     before, is_double = jax.config.jax_enable_x64, request.param == "float64"
-    is_plain = jax.config.jax_disable_most_optimizations
+    is_plain = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_enable_x64", is_double)
     jax.config.update("jax_disable_most_optimizations", is_double or is_plain)
     yield request.param
