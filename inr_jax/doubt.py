@@ -21,7 +21,7 @@ from inr_jax.model import hyper_of
 from inr_jax.residual import Residual
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Hyper, Modulation, Population, Side
-from inr_jax.uncertainty import Posterior
+from inr_jax.uncertainty import Posterior, Read, Reading, Sizes
 
 PARTS = ("laplace", "residual", "label")
 MOST_CODES = 8192  # whose covariance is kept: 256 MB
@@ -55,15 +55,17 @@ def with_arrays(modulation: Modulation, codes: Mapping[str, Array]) -> Modulatio
     return modulation | ({"grid": grid} if grid else {}) | {n: v for n, v in codes.items() if n == "vector"}
 
 
-def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[dict[str, Array], Float[Array, "p c"]]:
-    """What each place takes of every cell, and the codes it reads, side by side."""
-    weights = {}
+def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[Reading, Float[Array, "p c"]]:
+    """What each place takes of which cells, and the codes it reads, side by side."""
+    found, read = {}, []
     for name, array in codes.items():
         cells = array.shape[:-1]
         identity = jnp.eye(int(np.prod(cells))).reshape(*cells, -1)
-        weights[name] = modulations.read_linear(identity, places) if cells else jnp.ones((len(places), 1))
-    read = [weights[name] @ array.reshape(-1, array.shape[-1]) for name, array in codes.items()]
-    return weights, jnp.concatenate(read, -1)
+        weights = modulations.read_linear(identity, places) if cells else jnp.ones((len(places), 1))
+        some = jax.lax.top_k(weights, min(2 ** len(cells), weights.shape[1]))  # linear between 2 along each axis
+        found[name] = Read(cell=some[1], weight=some[0])
+        read.append(weights @ array.reshape(-1, array.shape[-1]))
+    return found, jnp.concatenate(read, -1)
 
 
 class Seen(NamedTuple):
@@ -78,14 +80,14 @@ class Seen(NamedTuple):
 class Asker:
     """Compiled once for a model and a scan's rows and A-scans."""
 
-    sizes: dict[str, int]
+    sizes: Sizes
     informed: Callable[..., Array]  # (adapted, data, scan, B-scans, their valid voxels) -> information of the codes
     bscan: Callable[..., Seen]  # (adapted, deviations of the codes, covariance, data, scan, place)
 
 
 def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     hyper = hyper_of(model.config)
-    sizes = {name: array.shape[-1] for name, array in arrays(model.built.codes).items()}
+    sizes = {name: (int(np.prod(a.shape[:-1])), a.shape[-1]) for name, a in arrays(model.built.codes).items()}
     axes = jnp.asarray(tuple(model.config.model.modulation.axes))
 
     def coords_of(data: Measurements, i: Array, place: Array) -> Float[Array, "h w 3"]:
@@ -93,7 +95,7 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
         index = jnp.stack([jnp.full_like(h, place, jnp.float32), h, w], -1)
         return index * data.scale[i] + data.shift[i]
 
-    def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[dict[str, Array], Array]:
+    def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[Reading, Array]:
         codes = arrays(adapted.modulation)
         weights, read = reading(codes, coords[0][:, axes])
         respond = _make_respond(model, adapted, codes, sizes, measurements.side_of(data, i), hyper)
@@ -103,7 +105,7 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     def informed(adapted: Adapted, data: Measurements, i: Array, bscans: Array, valid: Array) -> Array:
         def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
             weights, g = gradient(adapted, data, i, coords_of(data, i, one[0]))
-            return total + uncertainty.information(weights, uncertainty.curvature(g, one[1]), sizes), None
+            return uncertainty.information(total, weights, uncertainty.curvature(g, one[1]), sizes), None
 
         size = sum(array.size for array in arrays(adapted.modulation).values())
         return jax.lax.scan(add, jnp.zeros((size, size)), (bscans, valid))[0]
@@ -134,14 +136,14 @@ def _make_respond(
     model: Trained,
     adapted: Adapted,
     codes: Mapping[str, Array],
-    sizes: Mapping[str, int],
+    sizes: Sizes,
     side: Side | None,
     hyper: Hyper,
 ) -> Callable[[Array, Array], Array]:
     """The intensity at one point whose place has read these codes: grids of a single cell say the same everywhere."""
 
     def respond(read: Float[Array, "c"], point: Float[Array, "k"]) -> Float[Array, ""]:
-        ends = np.cumsum([sizes[name] for name in codes])
+        ends = np.cumsum([sizes[name][1] for name in codes])
         parts = jnp.split(read, ends[:-1])
         one = {
             name: part.reshape(*(1,) * (array.ndim - 1), -1)

@@ -5,24 +5,34 @@ variance s^2. With g = df / dz, prior variances t^2 of the codes, and the sum ov
 
     precision  L = diag(1 / t^2) + 1 / s^2 sum_p A_p^T (sum_x g g^T) A_p,    Var f(x) = g^T (A_p L^-1 A_p^T) g.
 
-All depths of an A-scan read the same codes, so that the inner sum is one small matrix per A-scan, and no measurement
-has to be left out. (MacKay, Neural Computation 4 (1992) 448; Gauss-Newton and linearised answers: Immer et al.,
-AISTATS 2021.) Speckle is correlated and the weights that moved with the codes are held still: the result is a scale
-that has to be calibrated (calibration.py).
+All depths of an A-scan read the same codes, a few cells of each array, so that the inner sum is one small matrix per
+A-scan, every place touches few numbers of L, and no measurement has to be left out. (MacKay, Neural Computation 4
+(1992) 448; Gauss-Newton and linearised answers: Immer et al., AISTATS 2021.) Speckle is correlated and the weights that
+moved with the codes are held still: the result is a scale that has to be calibrated (calibration.py).
 """
 
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.linalg import lapack
 
 from inr_jax.types import Key
 
-Reading = Mapping[str, Float[Array, "p cells"]]  # by array of codes: what each of its cells gives a place
-Sizes = Mapping[str, int]  # by array of codes: its channels
+Sizes = Mapping[str, tuple[int, int]]  # by array of codes: its cells and its channels
+
+
+class Read(NamedTuple):
+    """What places read of one array of codes: k of its cells, and how much of each."""
+
+    cell: Int[Array, "p k"]
+    weight: Float[Array, "p k"]
+
+
+Reading = Mapping[str, Read]  # by array of codes
 
 
 class Posterior(NamedTuple):
@@ -47,48 +57,42 @@ def curvature(g: Float[Array, "h p c"], valid: Float[Array, "h p"]) -> Float[Arr
     return jnp.einsum("hpi,hpj,hp->pij", g, g, valid)
 
 
-def _slices(sizes: Sizes) -> dict[str, slice]:
-    """Where each array's channels stand in what a place reads."""
-    names = sorted(sizes)
-    ends = accumulate(sizes[name] for name in names)
-    return {name: slice(end - sizes[name], end) for name, end in zip(names, ends, strict=True)}
+def _numbers(reading: Reading, sizes: Sizes) -> tuple[Int[Array, "p n"], Float[Array, "p n"], Int[Array, "n"]]:
+    """Of all n numbers that a place reads: which of the codes each is, its weight, and which channel it goes into."""
+    index, weight, channel, first, begin = [], [], [], 0, 0
+    for name, (cells, channels) in sorted(sizes.items()):
+        read, each = reading[name], jnp.arange(channels)
+        count = read.cell.shape[1]
+        index.append((first + read.cell[..., None] * channels + each).reshape(-1, count * channels))
+        weight.append(jnp.repeat(read.weight, channels, axis=1))
+        channel.append(jnp.tile(begin + each, count))
+        first, begin = first + cells * channels, begin + channels
+    return jnp.concatenate(index, 1), jnp.concatenate(weight, 1), jnp.concatenate(channel)
 
 
-def information(reading: Reading, curvatures: Float[Array, "p c c"], sizes: Sizes) -> Float[Array, "m m"]:
-    """sum_p A_p^T (sum_x g g^T) A_p."""
-    part = _slices(sizes)
-
-    def block(first: str, second: str) -> Float[Array, "a b"]:
-        a, b = reading[first], reading[second]
-        between = curvatures[:, part[first], part[second]]
-        found = jnp.einsum("pa,pbij->aibj", a, jnp.einsum("pb,pij->pbij", b, between))
-        return found.reshape(a.shape[1] * sizes[first], b.shape[1] * sizes[second])
-
-    return jnp.block([[block(first, second) for second in sorted(sizes)] for first in sorted(sizes)])
+def information(
+    total: Float[Array, "m m"], reading: Reading, curvatures: Float[Array, "p c c"], sizes: Sizes
+) -> Float[Array, "m m"]:
+    """total + sum_p A_p^T (sum_x g g^T) A_p."""
+    index, weight, channel = _numbers(reading, sizes)
+    each = weight[:, :, None] * weight[:, None, :] * curvatures[:, channel][:, :, channel]
+    return total.at[index[:, :, None], index[:, None, :]].add(each)
 
 
 def posterior(informed: Float[Array, "m m"], prior: Float[Array, "m"], noise: Float[Array, ""] | float) -> Posterior:
     """The codes' Gaussian. prior: their variances before anything was measured; noise: s^2 of a measurement."""
-    factor = jnp.linalg.cholesky(informed / noise + jnp.diag(1 / prior))
-    half = jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(factor)), lower=True)
-    return Posterior(half.T @ half, factor)
+    factor, failed = lapack.spotrf(np.asarray(informed / noise + jnp.diag(1 / prior)), lower=1, clean=1)
+    assert not failed, "a prior of finite variances makes the precision positive"
+    lower, _ = lapack.spotri(factor, lower=1)  # in half of the operations of a product of inverse factors
+    return Posterior(jnp.asarray(np.tril(lower) + np.tril(lower, -1).T), jnp.asarray(factor))
 
 
 def at_places(covariance: Float[Array, "m m"], reading: Reading, sizes: Sizes) -> Float[Array, "p c c"]:
     """A_p L^-1 A_p^T: the covariance of what every place reads."""
-    names = sorted(sizes)
-    cells = {name: reading[name].shape[1] for name in names}
-    starts = dict(zip(names, [sum(cells[n] * sizes[n] for n in names[:i]) for i in range(len(names))], strict=True))
-
-    def block(first: str, second: str) -> Float[Array, "p i j"]:
-        rows = slice(starts[first], starts[first] + cells[first] * sizes[first])
-        columns = slice(starts[second], starts[second] + cells[second] * sizes[second])
-        inner = covariance[rows, columns].reshape(cells[first], sizes[first], cells[second], sizes[second])
-        return jnp.einsum("paj,pa->pj", jnp.einsum("pa,aibj->pbij", reading[first], inner).reshape(
-            len(reading[first]), cells[second], -1), reading[second]
-        ).reshape(-1, sizes[first], sizes[second])  # fmt: skip
-
-    return jnp.concatenate([jnp.concatenate([block(a, b) for b in names], -1) for a in names], -2)
+    index, weight, channel = _numbers(reading, sizes)
+    each = weight[:, :, None] * weight[:, None, :] * covariance[index[:, :, None], index[:, None, :]]
+    into = jax.nn.one_hot(channel, sum(channels for _, channels in sizes.values()))
+    return jnp.einsum("pij,ic,jd->pcd", each, into, into)
 
 
 def variance(g: Float[Array, "h p c"], covariances: Float[Array, "p c c"]) -> Float[Array, "h p"]:

@@ -8,31 +8,40 @@ import pytest
 from inr_jax import uncertainty
 
 DRAW = np.random.default_rng(0)
-SIZES = {"a": 2, "b": 3}
-CELLS = {"a": 4, "b": 2}
+SIZES = {"a": (4, 2), "b": (2, 3)}  # cells, channels
 PLACES, DEPTH = 6, 5
 NOISE = 0.3
-READING = {name: jnp.asarray(DRAW.random((PLACES, cells)), jnp.float32) for name, cells in CELLS.items()}
-G = jnp.asarray(DRAW.normal(size=(DEPTH, PLACES, sum(SIZES.values()))), jnp.float32)
+READING = {  # two of each array's cells, in any order
+    name: uncertainty.Read(
+        jnp.asarray([DRAW.permutation(cells)[:2] for _ in range(PLACES)]),
+        jnp.asarray(DRAW.random((PLACES, 2)), jnp.float32),
+    )
+    for name, (cells, _) in SIZES.items()
+}
+G = jnp.asarray(DRAW.normal(size=(DEPTH, PLACES, 5)), jnp.float32)
 VALID = jnp.asarray(DRAW.random((DEPTH, PLACES)) < 0.7, jnp.float32)
-PRIOR = jnp.asarray(DRAW.uniform(0.5, 2.0, sum(CELLS[n] * SIZES[n] for n in SIZES)), jnp.float32)
+PRIOR = jnp.asarray(DRAW.uniform(0.5, 2.0, sum(cells * channels for cells, channels in SIZES.values())), jnp.float32)
 
 
 def jacobian():
     """d answer [DEPTH * PLACES] / d codes, written out number by number."""
     out = np.zeros((DEPTH, PLACES, len(PRIOR)))
     start, channel = 0, 0
-    for name, size in SIZES.items():
-        for cell in range(CELLS[name]):
-            columns = slice(start + cell * size, start + (cell + 1) * size)
-            out[:, :, columns] = np.asarray(READING[name])[None, :, cell, None] * G[:, :, channel : channel + size]
-        start, channel = start + CELLS[name] * size, channel + size
+    for name, (cells, size) in SIZES.items():
+        for place, cell in np.ndindex(PLACES, 2):
+            begin = start + int(READING[name].cell[place, cell]) * size
+            out[:, place, begin : begin + size] = (
+                READING[name].weight[place, cell] * G[:, place, channel : channel + size]
+            )
+        start, channel = start + cells * size, channel + size
     return out.reshape(DEPTH * PLACES, -1)
 
 
 @pytest.fixture(scope="module")
 def found():
-    informed = uncertainty.information(READING, uncertainty.curvature(G, VALID), SIZES)
+    informed = uncertainty.information(
+        jnp.zeros((len(PRIOR), len(PRIOR))), READING, uncertainty.curvature(G, VALID), SIZES
+    )
     return uncertainty.posterior(informed, PRIOR, NOISE)
 
 
