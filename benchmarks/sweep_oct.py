@@ -13,6 +13,8 @@ def get_config():
     config = demo.get_config()
     config.data.phantom_oct.people = (16, 8, 4)
     config.model.modulation.grid.levels = ((4, 4, 8), (8, 16, 4))
+    config.rule.mixing = "none"
+    config.adapt.residual.update(path="straight", length=0.2)
     config.train.autodecoder.steps = 1500
     config.train.rule.steps = 30
     config.train.joint.steps = 90

@@ -20,6 +20,7 @@ def get_config():
     config.train.rule.update(steps=20, context=2048, points=1024)
     config.train.joint.update(steps=120, context=2048, points=1024)
     config.train.validation_scans = 4
+    config.rule.mixing = "none"
     config.adapt.points = 8192
     config.adapt.residual.length = 0.0  # the field alone: what parts change
     config.doubt.calibrate = False

@@ -56,6 +56,7 @@ def sweep_modulation():
     4864 codes in each: those of the grids of configs/oct.py, of two axes and, for `low rank`, five layers (4865).
     The weights move too, in all. A vector of this size is not whitened, since that would take the Jacobian by each of
     its numbers; nor is `low rank`, which has no gauge, and whose rank takes about twenty times a layer's products.
+    Neither has cells whose steps could be mixed.
     """
     grids = {
         "two grids": ((8, 6, 16), (16, 32, 8)),
@@ -63,14 +64,14 @@ def sweep_modulation():
         "fine grid": ((16, 38, 8),),
         "coarse grid": ((8, 8, 76),),
     }
-    whitened = {"train.whiten": 3.0}
+    whitened = {"train.whiten": 3.0, "rule.mixing": "conv"}
     for word, levels in grids.items():
         yield word, {"model.modulation.parts": ("grid", "weights"), "model.modulation.grid.levels": levels, **whitened}
     for word, part, key, size in (
         ("vector", "vector", "model.modulation.vector.size", 4864),
         ("low rank", "lowrank", "model.modulation.lowrank.rank", 973),
     ):
-        yield word, {"model.modulation.parts": (part, "weights"), key: size, "train.whiten": 0.0}
+        yield word, {"model.modulation.parts": (part, "weights"), key: size, "train.whiten": 0.0, "rule.mixing": "none"}
 
 
 def sweep_modulation_size():

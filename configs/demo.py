@@ -3,11 +3,11 @@
 inr-jax demo
 """
 
-from configs import default
+from configs import oct
 
 
 def get_config():
-    config = default.get_config()
+    config = oct.get_config()
     config.data.phantom_oct.people = (12, 3, 4)
     config.data.phantom_oct.eyes = 1
     config.model.width = 64

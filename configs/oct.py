@@ -2,8 +2,8 @@
 
 inr-jax train --config=configs/oct.py --workdir=runs/oct
 
-About 25 minutes on two cores; interpolated B-scans of test eyes 26.8 dB, Dice .89 after five steps (docs/results.md,
-of a straight path of the residual).
+About half an hour on two cores; interpolated B-scans of validation eyes 27.0 dB, Dice .91 after five steps
+(docs/results.md).
 """
 
 from configs import default
@@ -11,5 +11,6 @@ from configs import default
 
 def get_config():
     config = default.get_config()
+    config.rule.mixing = "conv"  # what a cell's measurements say holds for its neighbours, too
     config.adapt.residual.update(path="registered", length=0.4)  # layers slope: what is left moves with them
     return config

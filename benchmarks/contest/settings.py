@@ -105,11 +105,11 @@ IMAGE_SIZES = {
 META: Changes = {
     "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "hyper.skip_ratio": 1e6,
     "train.joint.rates.start": 0.0, "adapt.residual.length": 0.0, "rule.per_step": False,
-    "model.modulation.code_start": "linear",
+    "model.modulation.code_start": "linear", "rule.mixing": "none",
 }  # fmt: skip
 DECODER: Changes = {
     "train.stages": ("autodecoder",), "model.modulation.parts": ("vector",), "adapt.residual.length": 0.0,
-    "adapt.draw": "points", "adapt.draws": 50, "adapt.epoch_decay": 1.0,
+    "adapt.draw": "points", "adapt.draws": 50, "adapt.epoch_decay": 1.0, "rule.mixing": "none",
 }  # fmt: skip
 OUR_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-5, 3e-5, 1e-4)}
 META_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-4, 3e-4, 1e-3)}
