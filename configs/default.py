@@ -18,6 +18,7 @@ def data() -> ConfigDict:
                 variant="standard",  # standard | shifted | pathology
                 motion=1.0,  # 0.0: none
                 align=True,  # find and undo the axial motion between B-scans
+                register_slo=True,  # find where the measured B-scans lie on the SLO by their vessels
             ),
             interp_oct=dict(
                 fold=1,

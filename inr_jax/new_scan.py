@@ -88,8 +88,11 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
+    scan = replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None)
+    if options.name == "phantom_oct" and options.phantom_oct.register_slo:
+        scan = slo_registration.registered(scan)
     scan, undo = preprocessing.prepare(
-        replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None),
+        scan,
         mirror=mirror,
         align=options.name == "phantom_oct" and options.phantom_oct.align,
     )

@@ -17,7 +17,7 @@ NAMES = {
 
 NUMERIC = {"types", "activations", "encodings", "losses", "coordinates", "modulations", "metrics", "errors"}
 SCANS = {"scan", "npz_io", "label_tables", "scan_io", "errors"}
-PREPARE = SCANS | {"types", "coordinates", "registration"}
+PREPARE = SCANS | {"types", "coordinates", "registration", "slo_registration"}
 FACE = "*"  # may import everything but the command line
 
 # module or folder -> the modules and folders of the package that it may import
@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "scan_io": SCANS,
     "phantom": {"phantom", "errors"},
     "registration": {"scan", "errors"},
+    "slo_registration": {"scan"},
     "flattening": {"errors"},
     "membrane": {"scan", "registration"},
     "preprocessing": PREPARE,
@@ -141,6 +142,7 @@ COMMAND_LINE = {
 WITHOUT_JAX = SCANS | {
     "phantom",
     "registration",
+    "slo_registration",
     "flattening",
     "membrane",
     "records",

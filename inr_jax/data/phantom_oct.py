@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from ml_collections import ConfigDict
 
-from inr_jax import progress
+from inr_jax import progress, slo_registration
 from inr_jax.data._splits import SPLITS, split_number
 from inr_jax.errors import InputError
 from inr_jax.phantom import CLASSES, Eye, make_eye
@@ -43,7 +43,8 @@ def load(config: ConfigDict, split: str) -> Population:
             seed=options.seed,
             motion=options.motion,
         )
-        return *prepared(scan_of(eye), measured, align=options.align), _upright(truth_of(eye))
+        scan, frame = prepared(scan_of(eye), measured, align=options.align, register_slo=options.register_slo)
+        return scan, frame, _upright(truth_of(eye))
 
     with ThreadPoolExecutor(THREADS) as pool:
         made = list(progress.bar(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted)))
@@ -99,8 +100,15 @@ def truth_of(eye: Eye) -> Scan:
     )
 
 
-def prepared(scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool) -> tuple[Scan, Frame]:
-    """The scan upright and aligned, and its frame before. What adaptation sees is aligned by measured B-scans alone."""
+def prepared(
+    scan: Scan, measured: Bool[np.ndarray, " D"], *, align: bool, register_slo: bool
+) -> tuple[Scan, Frame]:  # fmt: skip
+    """The scan upright and aligned, and its frame before. What adaptation sees is aligned by measured B-scans alone.
+
+    register_slo: by measured B-scans, too.
+    """
+    if register_slo:
+        scan = slo_registration.registered(scan, by=_only(scan, measured))
     whole, undo = prepare(scan, mirror=True, align=align)
     if not align:
         return whole, frame(scan, undo)
