@@ -19,6 +19,7 @@ from inr_jax import (
     residual,
     scan_io,
     scan_report,
+    slo_registration,
     tables,
     trained,
 )

@@ -49,7 +49,9 @@ def registered(scan: Scan, by: Scan | None = None) -> Scan:
 
 def find(scan: Scan) -> Placement:
     """The placement of all A-scans of a scan. The instrument's own where the images do not say (SURE)."""
-    assert scan.slo is not None and scan.ascans_on_slo is not None and scan.slo_spacing is not None
+    assert scan.slo is not None, "registered() asks"
+    assert scan.ascans_on_slo is not None, "registered() asks"
+    assert scan.slo_spacing is not None, "registered() asks"
     profile, seen = shadows(scan)
     pixel = np.asarray(scan.slo_spacing)
     slo = scan.slo.astype(float)

@@ -88,15 +88,17 @@ def test_what_adaptation_sees_does_not_depend_on_the_bscans_between() -> None:
     measured = np.arange(31) % 2 == 0
     spoiled = scan_of(make_eye(person=1, laterality="L", motion=2.0))
     spoiled.voxels[~measured] = 0.1
-    (first, _), (second, _) = (prepared(s, measured, align=True) for s in (scan, spoiled))
+    (first, _), (second, _) = (prepared(s, measured, align=True, register_slo=True) for s in (scan, spoiled))
     np.testing.assert_array_equal(first.voxels[measured], second.voxels[measured])
     assert first.labels is not None
     assert second.labels is not None
     np.testing.assert_array_equal(first.labels[measured], second.labels[measured])
+    np.testing.assert_array_equal(first.ascans_on_slo, second.ascans_on_slo)
     assert np.abs(first.voxels[~measured] - second.voxels[~measured]).max() > 0.1
 
 
-def test_the_slo_lies_under_the_grid(population: Population) -> None:
+def test_the_slo_lies_under_the_grid_as_the_instrument_says() -> None:
+    population = load(config(register_slo=False), "test")
     assert population.slo is not None
     assert population.slo_affine is not None
     middle = (np.array(population.slo.shape[1:]) - 1) / 2
