@@ -108,11 +108,11 @@ def prepared(
     register_slo: by measured B-scans, too.
     """
     if register_slo:
-        scan = slo_registration.registered(scan, by=_only(scan, measured))
+        scan = slo_registration.registered(scan, by=only_measured(scan, measured))
     whole, undo = prepare(scan, mirror=True, align=align)
     if not align:
         return whole, frame(scan, undo)
-    alone, by_measured = prepare(_only(scan, measured), mirror=True, align=True)
+    alone, by_measured = prepare(only_measured(scan, measured), mirror=True, align=True)
     places = np.arange(len(measured))
 
     def between(known: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def prepared(
     return joined, frame(scan, undo)
 
 
-def _only(scan: Scan, measured: Bool[np.ndarray, " D"]) -> Scan:
+def only_measured(scan: Scan, measured: Bool[np.ndarray, " D"]) -> Scan:
     """The scan that has nothing but its measured B-scans, evenly spaced."""
     first, second = np.flatnonzero(measured)[:2]
 
