@@ -1,4 +1,4 @@
-"""The demo: a few phantom eyes and a short training, about three minutes on two cores.
+"""The demo: a few phantom eyes and a short training, about five minutes on two cores.
 
 inr-jax demo
 """
