@@ -70,7 +70,7 @@ def main() -> None:
             own = ((np.mean(volumes, axis=0) - truth) ** 2).mean() - spread / draws
             found[name].append(-10 * np.log10(own))
     looks = draw(0, train, 0, 1.0)
-    step = 5.8 / shape[0]  # mm, the phantom's field
+    step = 5.8 / (shape[0] - 1)  # mm, the phantom's field
     for name, values in found.items():
         print(f"{name:<8} redrawn: {np.mean(values):.2f} ± {np.std(values):.2f} dB")
     for name, waves in (("stripes", looks.stripes), ("fine", looks.fine), ("choroid", looks.choroid[0])):

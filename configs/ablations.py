@@ -156,8 +156,8 @@ def sweep_rule():
 
 
 def sweep_mixing():
-    """Does it help that cells mix their steps: by what was learned, or by the covariance of the population?"""
-    for mixing in ("none", "conv", "separable", "attention", "population"):
+    """Does it help that cells mix their steps: with those next to them, or with all?"""
+    for mixing in ("none", "conv", "attention"):
         yield {"rule.mixing": mixing}
 
 

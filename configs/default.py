@@ -173,13 +173,11 @@ def rule() -> ConfigDict:
             per="channel",  # step sizes per leaf | channel | element
             per_step=True,  # for every step its own step sizes and mixing
             changes_from=0,  # the first step at which weights (all that is shared) move, too
-            # of the steps of a grid's cells: none | conv | separable | attention | population (networks/mixing.py)
+            # of the steps of a grid's cells: none | conv | attention (networks/mixing.py)
             mixing="none",
             mixings=dict(
                 conv=dict(cells=3),  # width of the kernel along each axis
-                separable=dict(cells=3),
                 attention=dict(heads=2, size=16),  # size: of queries, keys and values, over all heads
-                population=dict(),
             ),
         )
     )

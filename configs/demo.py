@@ -1,4 +1,4 @@
-"""The demo: a few phantom eyes and a short training, about five minutes on two cores.
+"""The demo: a few phantom eyes and a short training, five or six minutes on two cores.
 
 inr-jax demo
 """
@@ -12,10 +12,10 @@ def get_config():
     config.data.phantom_oct.eyes = 1
     config.model.width = 64
     config.model.depth = 4
-    config.train.autodecoder.steps = 2000
-    config.train.rule.steps = 40
+    config.train.autodecoder.steps = 1400
+    config.train.rule.steps = 30
     config.train.rule.context = 4096
-    config.train.joint.steps = 200
+    config.train.joint.steps = 120
     config.train.joint.context = 4096
     config.train.validation_scans = 3
     return config

@@ -20,7 +20,7 @@ from inr_jax.kept_fits import KeptFits
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import OVER
-from inr_jax.types import MetaParams, Modulation
+from inr_jax.types import Hyper, MetaParams, Modulation
 
 Subjects = Int[Array, "b"]
 Losses = Float[Array, "b n"]
@@ -111,17 +111,16 @@ def _by_steps(
 ) -> Callable[[Subjects], tuple[Modulation, Losses]]:
     """Learned steps of several scans in one dispatch."""
     adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
-
     hyper = hyper_of(job.config)
 
-    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects) -> tuple[Modulation, Losses]:
+    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects, hyper: Hyper) -> tuple[Modulation, Losses]:
         return each(lambda i: adapt(params, data, i, hyper), subjects)
 
-    run = compiled(of_chunk, job.params, job.data, subjects)
+    run = compiled(of_chunk, job.params, job.data, subjects, hyper)
     bar.unit, bar.total = "scan", len(job.names)
 
     def take(subjects: Subjects) -> tuple[Modulation, Losses]:
-        found = jax.block_until_ready(run(job.params, job.data, subjects))
+        found = jax.block_until_ready(run(job.params, job.data, subjects, hyper))
         bar.update(len(set(subjects.tolist())))
         return found
 

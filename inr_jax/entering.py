@@ -42,9 +42,6 @@ def make_enter(
             state = state._replace(params=state.params._replace(start=state.params.start | mean))
         if has_codes and config.train.whiten:
             state = whiten(config, stage, state, model, data, pools, grid, hyper)
-        if first_inner and config.rule.mixing == "population":
-            mixing = population_mixing(state, _learned(data, hyper))
-            state = state._replace(params=state.params._replace(rule=state.params.rule | {"mixing": mixing}))
         if first_inner and config.train.calibrate:
             rule = calibrate(config, stage, state, model, data, pools, grid, hyper)
             state = state._replace(params=state.params._replace(rule=rule))
@@ -104,16 +101,6 @@ def whiten(
     maps = gauge.maps(config.train.whiten_by, curvatures, covariances, config.train.whiten)
     field, start = model.change_gauge(params.field, maps), gauge.change(params.start, maps)
     return state._replace(params=params._replace(field=field, start=start), table=gauge.change(state.table, maps))
-
-
-def population_mixing(state: State, learned: Float[Array, "N"]) -> Params:
-    """The covariance of every level's cells over the population, as `rule.mixing` = population takes it."""
-
-    def level(mixing: Params, rows: Float[Array, "N *cells c"]) -> Params:
-        found = gauge.covariance_of_cells(rows, learned)
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(found, leaf.shape), mixing)
-
-    return {name: level(leaf, state.table["grid"][name]) for name, leaf in state.params.rule["mixing"].items()}
 
 
 def calibrate(

@@ -8,9 +8,8 @@ in the new codes the damped Gauss-Newton step (A + ...)^-1 g in the old ones, ch
 What a population knows of codes is their covariance. As that of an eye's grid is taken to be a Kronecker product, en
 face by channel, C of the channels makes a gauge, too: T = C^(-1/2), in which all channels vary alike. Where C damps
 the curvature in place of the identity, T = (A + damping mean(eig A) mean(eig C) C^-1)^(1/2): the Gauss-Newton step to
-the most probable codes. The factor en face mixes cells, which no gauge of channels does: it is a rule's
-(networks/mixing.py). Covariances are shrunk to a multiple of the identity: Ledoit and Wolf, J. Multivariate Analysis,
-2004.
+the most probable codes. The factor en face mixes cells, which no gauge of channels does. Covariances are shrunk to a
+multiple of the identity: Ledoit and Wolf, J. Multivariate Analysis, 2004.
 """
 
 from collections.abc import Callable
@@ -67,14 +66,6 @@ def covariance(table: Modulation, learned: Float[Array, "N"]) -> dict[str, Param
         return shrunk(samples, learned.sum() * len(samples) / len(rows))
 
     return {part: jax.tree.map(of, leaves) for part, leaves in table.items() if part in KINDS}
-
-
-def covariance_of_cells(rows: Float[Array, "N *cells c"], learned: Float[Array, "N"]) -> Float[Array, "n n"]:
-    """R of a grid's n cells over subjects and channels, of mean variance 1; whitened channels count alike."""
-    n, channels = rows[0, ..., 0].size, rows.shape[-1]
-    samples = jnp.swapaxes(_centred(rows, learned).reshape(len(rows), n, channels), 1, 2).reshape(-1, n)
-    r = shrunk(samples, learned.sum() * channels)
-    return r * n / jnp.trace(r)
 
 
 def _precision(c: Float[Array, "c c"]) -> Float[Array, "c c"]:

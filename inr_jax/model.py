@@ -153,8 +153,8 @@ def _ridge(config: ConfigDict) -> tuple[Callable[[], Params], adaptation.Finish]
     return lambda: {"ridge": jnp.log(jnp.float32(config.adapt.ridge))}, ridge.last_layer
 
 
-def build(config: ConfigDict, signal: Signal) -> Model:
-    """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
+def _check(config: ConfigDict, signal: Signal) -> None:
+    """Raises InputError for names that do not exist, and for what does not go together."""
     options = config.model
     parts = tuple(options.modulation.parts)
     check_names(
@@ -183,15 +183,21 @@ def build(config: ConfigDict, signal: Signal) -> Model:
         raise InputError(
             f"model.modulation.parts: expected some of {', '.join(PARTS)}; found {', '.join(sorted(unknown))}"
         )
+    if not parts:
+        raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
     if config.rule.changes_from < 0:
         raise InputError(f"rule.changes_from: expected 0 or more; found {config.rule.changes_from}")
     if "grid" in parts:
         _check_grid(options.modulation, signal.dimensions)
     if NUISANCE in parts:
         _check_nuisance(config, signal.dimensions)
+
+
+def build(config: ConfigDict, signal: Signal) -> Model:
+    """The model of `config.model` and `config.rule` for one kind of data. Raises InputError for unknown names."""
+    _check(config, signal)
+    options, parts = config.model, tuple(config.model.modulation.parts)
     codes = modulations.zero(parts, options.modulation.to_dict(), layers=options.depth)
-    if not parts:
-        raise InputError(f"model.modulation.parts: expected some of {', '.join(PARTS)}; found none")
     network = network_of(options, signal, _heads(config, signal))
     shapes = jax.eval_shape(network.init, jax.random.key(0), codes, hyper_of(config))
     init_ridge, finish = _ridge(config)

@@ -91,7 +91,7 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
     scan = replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None)
     if options.name == "phantom_oct" and options.phantom_oct.register_slo:
-        scan = slo_registration.registered(scan)
+        scan = _placed_on_slo(scan, remarks)
     scan, undo = preprocessing.prepare(
         scan,
         mirror=mirror,
@@ -139,6 +139,18 @@ def _with_slo(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
     if low == high or (is_known and low >= 0 and high <= 1):
         return replace(scan, slo=np.clip(scan.slo, 0, 1))
     return replace(scan, slo=preprocessing.to_unit_range(scan.slo, low, high))
+
+
+def _placed_on_slo(scan: Scan, remarks: list[str]) -> Scan:
+    """As the scans that the model has learned from."""
+    found = slo_registration.registered(scan)
+    if found.ascans_on_slo is not None and scan.ascans_on_slo is not None:
+        moved = float(np.abs(found.ascans_on_slo - scan.ascans_on_slo).max())
+        if moved > 1e-6:
+            remarks.append(
+                f"its vessels say that its A-scans lie up to {1000 * moved:.0f} um elsewhere on the SLO: used"
+            )
+    return found
 
 
 def _grey_slo(scan: Scan) -> dict:

@@ -21,7 +21,7 @@ from inr_jax.scan import Scan
 SLOW = 0.35  # mm, Gaussian sigma: what varies more slowly is no vessel
 SPOT = 0.02  # mm, Gaussian sigma on the SLO
 FARTHEST, STEP = 0.15, 0.025  # mm, of the shifts that are tried
-SURE = 0.25  # correlation: with less nothing is moved; without vessels it stays below 0.2
+SURE, CHANCE = 0.25, 8.0  # correlation, and in 1 / sqrt(A-scans): with less of either nothing is moved
 
 
 class Placement(NamedTuple):
@@ -48,7 +48,11 @@ def registered(scan: Scan, by: Scan | None = None) -> Scan:
 
 
 def find(scan: Scan) -> Placement:
-    """The placement of all A-scans of a scan. The instrument's own where the images do not say (SURE)."""
+    """The placement of all A-scans of a scan. The instrument's own where the images do not say.
+
+    White noise in the place of shadows reaches 4.4 / sqrt(A-scans), by the best of all places (30 draws each of 1 to 31
+    B-scans): a few B-scans seldom say where they lie.
+    """
     assert scan.slo is not None, "registered() asks"
     assert scan.ascans_on_slo is not None, "registered() asks"
     assert scan.slo_spacing is not None, "registered() asks"
@@ -75,7 +79,7 @@ def find(scan: Scan) -> Placement:
     simplex = begin + np.concatenate([np.zeros((1, 5)), 0.8 * STEP * np.eye(5)])
     options = {"initial_simplex": simplex, "maxiter": 600, "xatol": 1e-4, "fatol": 1e-5}
     best = optimize.minimize(lambda x: -correlation(x), begin, method="Nelder-Mead", options=options)
-    if -best.fun < SURE:
+    if -best.fun < max(SURE, CHANCE / np.sqrt(len(wanted))):
         return Placement(np.eye(2), np.zeros(2), middle, correlation(np.zeros(5)))
     return placement(best.x)._replace(correlation=-float(best.fun))
 

@@ -72,14 +72,9 @@ def _check_whitening(config: ConfigDict, stages: Sequence[str]) -> None:
     if config.train.whiten_by not in gauge.METRICS:
         known = ", ".join(gauge.METRICS)
         raise InputError(f"train.whiten_by: expected one of {known}; found {config.train.whiten_by!r}")
-    if stages and "autodecoder" not in stages:
-        if config.rule.mixing == "population":
-            raise InputError("rule.mixing: expected another where train.stages has no autodecoder; found population")
-        if config.train.whiten and config.train.whiten_by != "curvature":
-            found = config.train.whiten_by
-            raise InputError(
-                f"train.whiten_by: expected curvature where train.stages has no autodecoder; found {found}"
-            )
+    found = config.train.whiten_by
+    if stages and "autodecoder" not in stages and config.train.whiten and found != "curvature":
+        raise InputError(f"train.whiten_by: expected curvature where train.stages has no autodecoder; found {found}")
 
 
 def _check_encoder(config: ConfigDict, stages: Sequence[str]) -> None:

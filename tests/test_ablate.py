@@ -160,6 +160,7 @@ def test_ray_gives_the_same_table_although_a_worker_and_then_the_driver_are_kill
     same_tables(there, here)
 
 
+@pytest.mark.slow
 def test_after_a_driver_is_killed_the_rest_alone_is_computed(undisturbed, axes, tmp_path, capsys):
     folder = tmp_path / "sweep"
     driver = started(axes, folder, MIXED)
@@ -221,6 +222,7 @@ def test_a_sweep_that_cannot_be_planned_is_one_line_and_no_folder(sweep, what, a
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_shape_too_large_for_memory_is_told_and_the_others_are_computed(axes, tmp_path, capsys):
     folder = tmp_path / "sweep"
     said = say(capsys, "ablate", *SMALL, axes, "--sweep=points", "--memory=0.02", f"--workdir={folder}")

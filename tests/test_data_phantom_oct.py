@@ -134,3 +134,10 @@ def test_wrong_values_are_named_by_their_key(changes: dict, word: str) -> None:
 def test_an_unknown_split_is_an_error() -> None:
     with pytest.raises(InputError, match="did you mean test"):
         load(config(), "tset")
+
+
+def test_eyes_are_made_once_and_nobody_changes_them_for_the_next(population: Population) -> None:
+    assert load(config(), "test") is load(config(), "test")
+    assert (load(config(seed=1), "test").intensity != population.intensity).any()
+    with pytest.raises(ValueError, match="read-only"):
+        population.intensity[0] = 0

@@ -117,23 +117,23 @@ def test_a_shrunk_covariance_is_ledoit_and_wolf_s(count):
     assert np.linalg.eigvalsh(found).min() > 0
 
 
-def test_covariances_of_channels_and_cells_are_the_factors_of_a_kronecker_product():
+def test_the_covariance_of_channels_is_that_factor_of_a_kronecker_product():
     draw = np.random.default_rng(5)
     rows = np.exp(-np.abs(np.subtract.outer(np.arange(6), np.arange(6))) / 3)  # 2 x 3 cells, of variance 1
     root_cells, root_channels = np.linalg.cholesky(rows), np.linalg.cholesky(WIDE)
     codes = 7 + root_cells @ draw.normal(size=(20_000, 6, 3)) @ root_channels.T
     table = {"grid": {"level_0": jnp.asarray(codes.reshape(-1, 2, 3, 3), jnp.float32)}}
-    learned = jnp.ones(len(codes))
-    channels = gauge.covariance(table, learned)["grid"]["level_0"]
+    channels = gauge.covariance(table, jnp.ones(len(codes)))["grid"]["level_0"]
     np.testing.assert_allclose(channels, WIDE, atol=0.02 * WIDE.max())
-    np.testing.assert_allclose(gauge.covariance_of_cells(table["grid"]["level_0"], learned), rows, atol=0.03)
 
 
 def test_subjects_that_are_not_learned_from_have_no_part_in_a_covariance():
     codes = jnp.asarray(np.random.default_rng(6).normal(size=(30, 2, 3, 4)), jnp.float32)
     first = jnp.where(jnp.arange(30) < 11, 1.0, 0.0)
-    for of in (lambda c, n: gauge.covariance({"grid": c}, n)["grid"], gauge.covariance_of_cells):
-        np.testing.assert_allclose(of(codes, first), of(codes[:11], jnp.ones(11)), rtol=1e-4, atol=1e-6)
+    found, expected = (
+        gauge.covariance({"grid": c}, n)["grid"] for c, n in ((codes, first), (codes[:11], jnp.ones(11)))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_in_the_gauge_of_their_covariance_all_channels_vary_alike():

@@ -137,13 +137,17 @@ def test_intensities_alone_move_the_surfaces(made):
 
 def test_another_gauge_of_the_codes_is_the_same_field(made):
     built, field, modulation, ask = made
-    codes = {"grid": modulation["grid"]}
-    maps = jax.tree.map(lambda zero: jnp.diag(jnp.linspace(0.5, 2.0, len(zero))), gauge.channels(codes))
-    at = columns(10, 8)
-    before = ask(field, codes, at)
-    after = ask(built.change_gauge(field, maps), gauge.change(codes, maps), at)
-    for head, values in before.items():
-        np.testing.assert_allclose(after[head], values, rtol=5e-4, atol=5e-4)
+    with jax.enable_x64(True):
+
+        def double(tree):
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+
+        field, codes, at = double(field), double({"grid": modulation["grid"]}), double(columns(10, 8))
+        maps = jax.tree.map(lambda zero: jnp.diag(jnp.linspace(0.5, 2.0, len(zero))), gauge.channels(codes))
+        before = ask(field, codes, at)
+        after = ask(built.change_gauge(field, maps), gauge.change(codes, maps), at)
+        for head, values in before.items():
+            np.testing.assert_allclose(after[head], values, rtol=1e-6, atol=1e-6)
 
 
 def test_a_change_of_the_weights_equals_a_field_that_has_them(made):

@@ -9,13 +9,14 @@ import SimpleITK as sitk
 import toy
 from command import SHAPE, SPACING, layers, say, tree, untrained, write_image, write_npz, write_population
 
-from inr_jax import data, measurements, new_scan, preprocessing, trained
+from inr_jax import data, measurements, new_scan, preprocessing, slo_registration, trained
 from inr_jax.config_script import load_config
+from inr_jax.data.phantom_oct import scan_of
 from inr_jax.errors import InputError
 from inr_jax.main import main
 from inr_jax.model import Signal
 from inr_jax.new_scan import adapt_scan, as_population, unit_range
-from inr_jax.phantom import CLASSES
+from inr_jax.phantom import CLASSES, make_eye
 from inr_jax.prepare import prepare
 from inr_jax.scan import Scan
 from inr_jax.scan_io import read_scan
@@ -199,6 +200,16 @@ def test_what_is_assumed_of_a_scan_is_told_in_remarks(model, tmp_path):
     assert remarks == []
     as_population(model, bare, remarks)
     assert [any(word in r for r in remarks) for word in ("SLO", "right eye", "taken as 0 to 1")] == [True] * 3
+
+
+def test_a_new_scan_is_placed_on_its_slo_as_those_that_were_learned_from_and_it_is_told(model):
+    eye = scan_of(make_eye(seed=3, person=40, laterality="R", shape=(16, 32, 96)))
+    remarks = []
+    population, _ = as_population(model, eye, remarks)
+    expected = preprocessing.slo_affine(slo_registration.registered(eye))
+    np.testing.assert_allclose(population.slo_affine[0], expected, atol=1e-5)
+    assert np.abs(population.slo_affine[0] - preprocessing.slo_affine(eye)).max() > 0.5  # pixels
+    assert any("elsewhere on the SLO" in remark for remark in remarks)
 
 
 def slo(voxels, values=None):

@@ -7,10 +7,8 @@ import pytest
 from synthetic import layered_population
 
 from configs import default
-from inr_jax import coordinates, data, entering, gauge, guard, measurements, model, recipe, stage_checks, visits
+from inr_jax import coordinates, data, entering, measurements, model, recipe, stage_checks, visits
 from inr_jax.errors import InputError
-from inr_jax.population import State
-from inr_jax.types import MetaParams
 
 
 def tiny():
@@ -177,7 +175,6 @@ def test_another_person_s_slo_wants_another_person(swapped, people, what):
     [
         ("train.whiten_by", "hessian", ("autodecoder", "rule"), "one of curvature, covariance, both; found 'hessian'"),
         ("train.whiten_by", "both", ("rule",), "curvature where train.stages has no autodecoder; found both"),
-        ("rule.mixing", "population", ("rule",), "another where train.stages has no autodecoder; found population"),
     ],
 )
 def test_a_metric_that_no_population_tells_is_refused(key, value, stages, said):
@@ -186,33 +183,3 @@ def test_a_metric_that_no_population_tells_is_refused(key, value, stages, said):
     config.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=f"{key}: expected {said}"):
         recipe.stages(config)
-
-
-def test_a_mixing_by_the_population_is_the_covariance_of_every_level_s_cells_for_each_step():
-    draw = np.random.default_rng(0)
-    table = {"grid": {"level_0": jnp.asarray(draw.normal(size=(4, 2, 3, 2)), jnp.float32)}}
-    rule = {"mixing": {"level_0": {"covariance": jnp.zeros((5, 6, 6))}}}
-    state = State(jnp.int32(0), MetaParams({}, {}, rule), table, (), guard.begin())
-    found = entering.population_mixing(state, jnp.ones(4))
-    expected = gauge.covariance_of_cells(table["grid"]["level_0"], jnp.ones(4))
-    np.testing.assert_array_equal(found["level_0"]["covariance"], np.broadcast_to(expected, (5, 6, 6)))
-
-
-@pytest.mark.slow
-def test_a_rule_that_mixes_by_the_population_begins_with_the_covariance_of_its_cells():
-    config = tiny()
-    config.train.update({"stages": ("autodecoder", "joint"), "calibrate": False, "whiten": 0.0, "table_scale": 1.0})
-    config.rule.mixing = "population"
-    config.model.modulation.grid.levels = ((2, 3, 4), (3, 4, 2))
-    population = layered_population(people=2, shape=(5, 16, 16))  # four eyes
-    built = model.build(config, model.Signal.of(population))
-    state = recipe.initial_state(config, built, 4)
-    before, after = recipe.stages(config)
-    on_device = measurements.to_device(population, np.float32([1, 1, 1]))
-    pools = measurements.pools(population.measured)
-    entered = entering.make_enter(config, after, before, built, pools, (5, 16, 16))(state, on_device, after.hyper)
-    for name, rows in state.table["grid"].items():
-        expected = gauge.covariance_of_cells(rows, jnp.ones(4))
-        for matrix in entered.params.rule["mixing"][name]["covariance"]:
-            np.testing.assert_allclose(matrix, expected, atol=1e-5)
-    assert jax.tree.structure(entered) == jax.tree.structure(state)

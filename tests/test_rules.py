@@ -46,7 +46,7 @@ def test_a_mixed_step_is_as_long_as_the_steps_that_are_mixed(name):
     np.testing.assert_allclose(mix(1e-3 * step), 1e-3 * mix(step), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("name", "reach"), [("conv", 1), ("separable", 1), ("attention", 9), ("population", 9)])
+@pytest.mark.parametrize(("name", "reach"), [("conv", 1), ("attention", 9)])
 def test_a_step_at_one_cell_moves_the_cells_in_reach_and_no_other(name, reach):
     mix = learned(name, jnp.zeros(CELLS))
     still, one = random(CELLS), random(CELLS).at[0, 1].add(1.0)
@@ -65,16 +65,6 @@ def test_a_convolution_is_scipy_s_correlation_with_zeros_outside():
         sum(correlate(np.asarray(step)[..., i], kernel[..., i, o], mode="constant") for i in range(c)) for o in range(c)
     ]
     np.testing.assert_allclose(apply(params, step), step + np.stack(mixed, -1) / (9 * c) ** 0.5, rtol=1e-4, atol=1e-5)
-
-
-def test_a_population_s_mixing_is_the_product_with_its_matrix_and_is_not_learned():
-    step = random(CELLS)
-    _, apply = mixer("population", OPTIONS)
-    matrix = random((20, 20), 3)
-    gradient = jax.grad(lambda m: (apply({"covariance": m}, step) ** 2).sum())(matrix)
-    expected = (np.asarray(matrix, np.float64) @ np.asarray(step).reshape(20, 3)).reshape(CELLS)
-    np.testing.assert_allclose(apply({"covariance": matrix}, step), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(gradient, 0)
 
 
 def test_every_step_mixes_by_its_own_parameters_and_those_beyond_by_the_last():

@@ -82,11 +82,12 @@ def test_what_was_never_measured_counts_nothing():
     np.testing.assert_allclose(slo_registration.registered(spoilt).ascans_on_slo, places, atol=0.005)
 
 
+@pytest.mark.parametrize("bscans", [1, 3, 16])
 @pytest.mark.parametrize("seed", range(5))
-def test_without_vessels_in_common_nothing_is_moved(seed):
-    noise = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
-    scan = replace(seen_at(vessels(seed), said()), voxels=noise)
-    np.testing.assert_allclose(slo_registration.registered(scan).ascans_on_slo, said(), atol=1e-12)
+def test_without_vessels_in_common_nothing_is_moved(seed, bscans):
+    noise = np.random.default_rng(seed).normal(size=(bscans, *SHAPE[1:])).astype(np.float32)
+    scan = replace(seen_at(vessels(seed), said()), voxels=noise, ascans_on_slo=said()[:bscans])
+    np.testing.assert_allclose(slo_registration.registered(scan).ascans_on_slo, scan.ascans_on_slo, atol=1e-12)
 
 
 def test_a_scan_without_an_slo_or_its_places_comes_back_itself():

@@ -109,6 +109,7 @@ def state_of(folder):
     return checkpoint.restore(folder, like)
 
 
+@pytest.mark.slow
 def test_a_training_killed_thrice_and_resumed_equals_the_undisturbed_one_bit_for_bit(whole, interrupted):
     """Also under other numbers of steps per dispatch."""
     (expected, last), (found, step) = state_of(whole), state_of(interrupted[0])
@@ -117,6 +118,7 @@ def test_a_training_killed_thrice_and_resumed_equals_the_undisturbed_one_bit_for
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_with_143(interrupted):
     seen = interrupted[1]["terminated"]
     assert seen["code"] == 143
@@ -125,6 +127,7 @@ def test_sigterm_saves_and_exits_with_143(interrupted):
     assert 2 <= seen["newest"] < TOTAL
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_of_a_checkpoint_s_write_lets_it_end_and_exits_with_143(interrupted):
     seen = interrupted[1]["told in a write"]
     assert seen["code"] == 143
@@ -133,6 +136,7 @@ def test_sigterm_in_the_middle_of_a_checkpoint_s_write_lets_it_end_and_exits_wit
     assert f"stopped and saved at step {seen['newest']}" in seen["said"].splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_checkpoint_s_write_leaves_the_one_before_it(interrupted):
     seen = interrupted[1]["in a write"]
     assert seen["code"] == -signal.SIGKILL
@@ -146,6 +150,7 @@ def records(folder):
     return [json.loads(line) for line in (folder / workdir.LOG).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_logs_have_no_step_twice_and_the_numbers_of_an_undisturbed_training(whole, interrupted):
     def by_step(folder):
         kinds = [(r["step"], "validation_psnr" in r) for r in records(folder)]

@@ -113,10 +113,23 @@ DECODER: Changes = {
 }  # fmt: skip
 OUR_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-5, 3e-5, 1e-4)}
 META_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-4, 3e-4, 1e-3)}
-DECODER_RATES = {
-    f"field {field:g}, codes {codes:g}": {"train.autodecoder.rates.field": field, "adapt.rate": codes}
-    for field, codes in ((2e-4, 1e-2), (5e-4, 1e-2), (1e-3, 1e-2), (5e-4, 3e-3), (5e-4, 3e-2))
-}
+
+
+def decoder_rates(codes: int) -> dict[str, Changes]:
+    """Rates of the field and, of a new scan's fit, of the codes; those of 128 codes, and slower ones for more.
+
+    What `codes` numbers do to a layer when each of them moves by an optimiser's step grows with the root of their
+    number: 4,864 codes at the rates of 128 end in a field that is flat.
+    """
+    slower = (128 / codes) ** 0.5
+    return {
+        f"field {slower * field:.2g}, codes {slower * rate:.2g}": {
+            "train.autodecoder.rates.field": slower * field,
+            "train.autodecoder.rates.table": slower * 1e-2,
+            "adapt.rate": slower * rate,
+        }
+        for field, rate in ((2e-4, 1e-2), (5e-4, 1e-2), (1e-3, 1e-2), (5e-4, 3e-3), (5e-4, 3e-2))
+    }
 
 
 def methods(size: Size) -> dict[str, Method]:
@@ -147,7 +160,7 @@ def _decoders(size: Size) -> dict[str, Method]:
             source="Park et al., CVPR 2019; Adam on the codes, as INteRp-OCT (Kepp et al., BVM 2025)",
             way="adam", steps=size.adam, chosen_at=max(n for n in size.adam if n <= size.long), config=size.config,
             changes=DECODER | shared | draws | {"model.modulation.vector.size": codes},
-            settings=DECODER_RATES,
+            settings=decoder_rates(codes),
         )
         for codes in (size.codes, size.few)
     }  # fmt: skip

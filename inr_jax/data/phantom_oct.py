@@ -1,5 +1,7 @@
 """A population of phantom eyes; scored on their motion-free, noise-free anatomy."""
 
+import functools
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -23,10 +25,16 @@ def load(config: ConfigDict, split: str) -> Population:
     """Make the eyes of one split ("train", "validation" or "test"); `config` is the data section.
 
     People are numbered through the splits and never shared. Only test eyes have the configured `variant`:
-    what is learned is learned on standard eyes. Raises InputError.
+    what is learned is learned on standard eyes. Asked again, the same eyes are handed out. Raises InputError.
     """
-    options = config.phantom_oct
-    _check(options)
+    _check(config.phantom_oct)
+    return _made(json.dumps(config.phantom_oct.to_dict()), split)
+
+
+@functools.lru_cache(maxsize=len(SPLITS))  # training, calibration and evaluation ask in turn; an eye takes a second
+def _made(written: str, split: str) -> Population:
+    """The eyes by their options as JSON, which tells one set of options from another."""
+    options = ConfigDict(json.loads(written))
     number = split_number(split)
     first = sum(options.people[:number])
     people = range(first, first + options.people[number])
@@ -49,7 +57,7 @@ def load(config: ConfigDict, split: str) -> Population:
     with ThreadPoolExecutor(THREADS) as pool:
         made = list(progress.bar(pool.map(one, wanted), f"phantom eyes ({split})", len(wanted)))
     scans, frames, truths = zip(*made, strict=True)
-    return stack(
+    population = stack(
         scans,
         measured=measured,
         classes=CLASSES,
@@ -58,6 +66,10 @@ def load(config: ConfigDict, split: str) -> Population:
         truth=np.stack([truth.voxels for truth in truths])[..., None],
         truth_labels=np.stack([truth.labels for truth in truths]),
     )
+    for array in population:
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)  # whoever asks next gets the same
+    return population
 
 
 def _check(options: ConfigDict) -> None:

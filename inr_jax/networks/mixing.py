@@ -1,8 +1,6 @@
 """Mixing: before a step is taken, the steps of a grid's cells speak to each other. One network for each level.
 
     conv        s + K * s                           a small convolution over cells, from all channels to all
-    separable   s + P (D * s)                       one over cells for each channel, then a map of the channels
-    population  R s                                 R: the population's covariance of cells, not learned on (gauge.py)
     attention   s + rms(s) O(attention(s / rms(s) + place))
 
 What is seen at one cell so moves its neighbours: between measured B-scans there is nothing else that could. The last
@@ -14,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -41,19 +38,6 @@ class Convolution(nn.Module):
         return s + mix(s) / jnp.sqrt(fan_in)
 
 
-class Separable(nn.Module):
-    """cells: width of the kernels along each axis."""
-
-    cells: int
-
-    @nn.compact
-    def __call__(self, s: Float[Array, "*cells c"]) -> Float[Array, "*cells c"]:
-        c = s.shape[-1]
-        depthwise = nn.Conv(c, _window(s, self.cells), use_bias=False, feature_group_count=c)
-        pointwise = nn.Dense(c, use_bias=False, kernel_init=nn.initializers.zeros)
-        return s + pointwise(depthwise(s)) / jnp.sqrt(c)
-
-
 class Attention(nn.Module):
     """size: of queries, keys and values together, over all heads."""
 
@@ -71,21 +55,9 @@ class Attention(nn.Module):
         return s + rms * attend(tokens).reshape(s.shape) / jnp.sqrt(self.size)
 
 
-class Covariance(nn.Module):
-    """R is the identity until a population has been seen."""
-
-    @nn.compact
-    def __call__(self, s: Float[Array, "*cells c"]) -> Float[Array, "*cells c"]:
-        cells = s.reshape(-1, s.shape[-1])
-        matrix = self.param("covariance", lambda key: jnp.eye(len(cells)))
-        return (jax.lax.stop_gradient(matrix) @ cells).reshape(s.shape)
-
-
 MIXERS: dict[str, type[nn.Module]] = {
     "conv": Convolution,
-    "separable": Separable,
     "attention": Attention,
-    "population": Covariance,
 }
 
 
