@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ FOLDER = "checkpoints"
 SEAL = "seal.json"
 log = logging.getLogger(__name__)
 LATE = "Event loop is closed"  # what tensorstore says of a write that ends when nobody waits for it
+QUIET = 4  # looks, 50 ms apart, at which a folder stays cleared
 # What Orbax raises for files that are absent, cut short or changed (its NoEntryError is a KeyError).
 DAMAGED = (KeyError, ValueError, OSError)
 
@@ -95,10 +97,22 @@ def _write(place: Path, state: Params, validation: float) -> None:
         temporary.write_text(json.dumps(seal, indent=1))
         os.replace(temporary, place / SEAL)
     except (ValueError, OSError) as error:  # tensorstore has a full disk as a ValueError
-        for path in set(place.parent.glob("*")) - before:
-            shutil.rmtree(path, ignore_errors=True)
+        _clear(place.parent, before)
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(f"{place}: expected room for a checkpoint; it cannot be written: {reason}") from error
+
+
+def _clear(folder: Path, known: Collection[Path]) -> None:
+    """Removes all of a folder but what is known, until nothing comes back: writers that failed late may still write."""
+    quiet = 0
+    for _ in range(100):  # 5 s at most
+        for path in set(folder.glob("*")).difference(known):
+            shutil.rmtree(path, ignore_errors=True)
+            quiet = 0
+        if quiet == QUIET:
+            return
+        quiet += 1
+        time.sleep(0.05)
 
 
 def _remove(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -225,3 +227,25 @@ def test_a_damaged_checkpoint_is_told_in_one_line_and_nothing_else(copied, capfd
     said = capfd.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) <= 1
+
+
+def test_a_save_that_fails_leaves_nothing_although_its_writers_end_late(copied, monkeypatch):
+    before = sorted(copied.rglob("*"))
+    late = []
+
+    def write(place):
+        for _ in range(40):  # 0.2 s
+            for name in ("state", "state/ocdbt"):
+                (place.with_name(f"{place.name}.orbax-checkpoint-tmp") / name).mkdir(parents=True, exist_ok=True)
+            time.sleep(0.005)
+
+    def fail(place, state):
+        late.append(threading.Thread(target=write, args=(place,)))
+        late[0].start()
+        raise ValueError("No space left on device")
+
+    monkeypatch.setattr(checkpoint.ocp, "save", fail)
+    with pytest.raises(InputError, match="expected room for a checkpoint.*No space left on device"):
+        save(copied, 30)
+    late[0].join()
+    assert sorted(copied.rglob("*")) == before
