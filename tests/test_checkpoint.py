@@ -245,7 +245,7 @@ def test_a_save_that_fails_leaves_nothing_although_its_writers_end_late(copied, 
         raise ValueError("No space left on device")
 
     monkeypatch.setattr(checkpoint.ocp, "save", fail)
-    with pytest.raises(InputError, match="expected room for a checkpoint.*No space left on device"):
+    with pytest.raises(InputError, match=r"expected room for a checkpoint.*No space left on device"):
         save(copied, 30)
     late[0].join()
     assert sorted(copied.rglob("*")) == before
