@@ -128,10 +128,13 @@ def sweep_start():
 
 def sweep_encoder():
     """Is a start that an encoder reads off the scan nearer than one for all? `taught`: by known codes first."""
-    stages = ("autodecoder", "rule", "joint")
-    yield "learned", {"model.start": "learned", "train.stages": stages}
-    yield "encoder", {"model.start": "encoder", "train.stages": stages}
-    yield "encoder, taught", {"model.start": "encoder", "train.stages": ("autodecoder", "encoder", "rule", "joint")}
+    stages, taught = ("autodecoder", "rule", "joint"), ("autodecoder", "encoder", "rule", "joint")
+    yield "learned", {"model.start": "learned", "train.stages": stages, "adapt.steps": 5}
+    yield "encoder", {"model.start": "encoder", "train.stages": stages, "adapt.steps": 5}
+    for steps in (5, 1, 0):
+        yield f"encoder, taught, {steps} steps", {
+            "model.start": "encoder", "train.stages": taught, "adapt.steps": steps,
+        }  # fmt: skip
 
 
 def sweep_step_size():
@@ -148,11 +151,36 @@ def sweep_whitening():
         yield by, {"train.whiten": 3.0, "train.whiten_by": by}
 
 
+def sweep_shrinkage():
+    """How far do whitened codes that the population hardly uses have to be held back?"""
+    for damping in (0.3, 3.0, 30.0):
+        yield {"train.whiten": damping}
+
+
 def sweep_rule():
-    """How fine do learned step sizes have to be: over codes, and over steps?"""
+    """How fine do step sizes have to be, over codes and over steps? `fixed`: found by trial, not learned."""
+    fixed = {"train.rule.rates.rule": 0.0, "train.joint.rates.rule": 0.0}
+    learned = {"train.rule.rates.rule": 0.02, "train.joint.rates.rule": 0.01}
+    yield "fixed", {"rule.per": "leaf", "rule.per_step": False, **fixed}
     for per in ("leaf", "channel", "element"):
-        yield per, {"rule.per": per, "rule.per_step": False}
-        yield f"{per} and step", {"rule.per": per, "rule.per_step": True}
+        yield per, {"rule.per": per, "rule.per_step": False, **learned}
+        yield f"{per} and step", {"rule.per": per, "rule.per_step": True, **learned}
+
+
+def sweep_stages():
+    """What does each stage of the training add to the auto-decoder?"""
+    for stages in (
+        ("autodecoder", "rule", "joint"),
+        ("autodecoder", "rule"),
+        ("autodecoder", "joint"),
+    ):
+        yield ", ".join(stages), {"train.stages": stages}
+
+
+def sweep_clip():
+    """How long may the gradient of each part be?"""
+    for norm in (0.0, 0.1, 1.0, 10.0):
+        yield {"train.clip": norm}
 
 
 def sweep_mixing():
@@ -175,7 +203,7 @@ def sweep_prior():
 
 def sweep_inner_steps():
     """How many inner steps are worth their time, where the rule is learned for this many?"""
-    for steps in (1, 3, 5, 10):
+    for steps in (1, 2, 3, 5, 10):
         yield {"adapt.steps": steps}
 
 
@@ -197,6 +225,22 @@ def sweep_slo():
     yield "on", {"hyper.side": 1.0, "hyper.side_swapped": 0.0}
     yield "off", {"hyper.side": 0.0, "hyper.side_swapped": 0.0}
     yield "shuffled", {"hyper.side": 1.0, "hyper.side_swapped": 1.0}
+
+
+def sweep_slo_placement():
+    """Do measured B-scans have to be found on the SLO by their vessels? The phantom's alone."""
+    for placed in (True, False):
+        yield {"data.phantom_oct.register_slo": placed}
+
+
+def sweep_residual():
+    """What does it add to put back what the field leaves of the measurement, and how is it carried across a gap?"""
+    for word, length, path in (
+        ("none", 0.0, "straight"),
+        ("straight", 0.2, "straight"),
+        ("registered", 0.4, "registered"),
+    ):
+        yield word, {"adapt.residual.length": length, "adapt.residual.path": path}
 
 
 def sweep_likelihood():
@@ -283,5 +327,5 @@ def sweep_training_scans():
 
 def sweep_seed():
     """How much of a difference is chance? Variants that differ in this alone are repetitions of one setting."""
-    for seed in range(4):
+    for seed in range(5):
         yield {"train.seed": seed}

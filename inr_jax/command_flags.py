@@ -37,7 +37,7 @@ FLAGS = {
     "fit": Flag(
         flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
     ),
-    "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
+    "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 0}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(

@@ -105,7 +105,8 @@ def meta_loss(
     value, metrics = learner.outer_loss(
         subject.bind_target(params.field, modulation, hyper), subject.draw_target(outer), hyper
     )
-    return value, metrics | {"inner_first": losses[0], "inner_last": losses[-1]}
+    inner = {"inner_first": losses[0], "inner_last": losses[-1]} if steps else {}
+    return value, metrics | inner
 
 
 def decoder_loss(

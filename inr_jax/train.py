@@ -201,6 +201,7 @@ def _run_stage(
     )
     by_epoch = bool(options.stop.epochs or options.stop.patience)
     course = _course(folder, int(state.step)) if by_epoch else Course()
+    left_out = 0.0
     with bar:
         bar.set_postfix_str("compiling, once")
         while (step := int(state.step)) < stage.end and not epochs.is_over(course, options.stop):
@@ -211,12 +212,13 @@ def _run_stage(
             state, metrics = run(state, device_data, stage.hyper, jnp.int32(count))
             now = int(state.step)
             totals = {name: float(metrics.pop(f"{name}_total")) for name in recipe.TOTALS}
-            course = course._replace(total=course.total + totals["loss"])
+            course, left_out = course._replace(total=course.total + totals["loss"]), left_out + totals["skipped"]
             seconds = (time.perf_counter() - began) / count
             bar.update(count)
             _check_moves(config, stage, state)
             if now % options.log_every == 0 or now == stage.end:
-                record = {name: float(value) for name, value in metrics.items()}
+                record = {name: float(value) for name, value in metrics.items()} | {"skipped": left_out}
+                left_out = 0.0  # steps since the line before
                 _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
                 shown = next(name for name in ("psnr", "loss") if name in record)  # an encoder answers no intensity
                 bar.set_postfix({shown: f"{record[shown]:.4g}"}, refresh=False)

@@ -140,7 +140,7 @@ def adapt_population(
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
     called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. No labels come from a
-    model that learned none: neither from others, nor from the scan's own.
+    model that learned none: neither from others, nor from the scan's own. Raises InputError where steps run away.
     """
     trained.check(population)
     _check_draws(trained.config, fit=fit)
@@ -161,6 +161,7 @@ def adapt_population(
         found.append(Adapted(trained.params.field, modulation if refine is None else refine(modulation, i)))
         seconds.append(took + time.perf_counter() - began)
         values, classes = map(np.asarray, draw(*found[-1], data, jnp.int32(i), hyper))
+        _check_finite(population.names[i], values)
         intensity.append(put_back(trained.config, values, population, i))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
@@ -168,6 +169,15 @@ def adapt_population(
     has_head = trained.signal.classes and trained.config.model.segmentation
     knows = has_head and (recipe.stages(trained.config) or from_own)
     return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds, losses)
+
+
+def _check_finite(name: str, values: Float[np.ndarray, "*grid C"]) -> None:
+    """InputError where steps have run away: nothing of such an answer is of use."""
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{name}: expected steps that converge; found an answer that is not finite: take as many as were trained, "
+            "or a lower rate (adapt.rate, fit.rate)"
+        )
 
 
 def put_back(

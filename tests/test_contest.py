@@ -116,11 +116,15 @@ def test_a_learned_method_has_the_numbers_of_adapt_population() -> None:
     expected, _ = evaluate.score_all(
         population, {"ours": baselines.Prediction(own.intensity, own.labels, "")}, {}, split="test", layered=True
     )
-    learned = answers.Learned("ours", config, built, params, {})
+    learned = answers.Learned("ours", config, built, params, True, {})
     placed = scans.on_device(population, half, config)
     predictions = answers.predicted(learned, placed, answers.by_steps(learned, placed, 2), labelled=True)
     np.testing.assert_allclose(predictions["ours"].intensity, own.intensity, atol=1e-5)
     np.testing.assert_allclose(predictions["ours, field alone"].intensity, own.field, atol=1e-5)
+    rival = learned._replace(name="rival", puts_back=False)
+    others = answers.predicted(rival, placed, answers.by_steps(rival, placed, 2), labelled=True)
+    assert np.array_equal(others["rival"].intensity, predictions["ours, field alone"].intensity)
+    assert np.array_equal(others["rival, residual put back"].intensity, predictions["ours"].intensity)
     rated = {row["kind"]: row for row in answers.scored(placed, predictions, split="test", layered=True)
              if row["method"] == "ours"}  # fmt: skip
     for line in tables.summarise(expected):

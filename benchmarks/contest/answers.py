@@ -28,6 +28,7 @@ class Learned(NamedTuple):
     config: ConfigDict
     built: Model
     params: MetaParams
+    puts_back: bool  # the residual, as part of the method
     programs: dict[tuple, Any]  # compiled for this shape of model before
 
 
@@ -62,12 +63,13 @@ def counted(learned: Learned) -> Products:
     return flops.products_of(learned.params.field, learned.built.modulation(learned.params.start))
 
 
-def by_steps(learned: Learned, scans: Scans, steps: int) -> Adapted:
-    """So many learned steps."""
+def by_steps(learned: Learned, scans: Scans, steps: int, *, held_out: bool = False) -> Adapted:
+    """So many learned steps. held_out: a fit follows, and what stops it must not have moved where it starts."""
     hyper = model.hyper_of(learned.config)
-    key = ("steps", steps, len(scans.population.names))
+    key = ("steps", steps, held_out, len(scans.population.names))
     if key not in learned.programs:
-        run = render.make_adapt(learned.config, learned.built, scans.grid, scans.pools.context, steps=steps)
+        context = scans.pools.training if held_out else scans.pools.context
+        run = render.make_adapt(learned.config, learned.built, scans.grid, context, steps=steps)
         learned.programs[key] = Compiled.of(run, learned.params, scans.data, jnp.int32(0), hyper)
     program = learned.programs[key]
     found, seconds = [], []
@@ -144,7 +146,10 @@ def by_adam(learned: Learned, scans: Scans, marks: tuple[int, ...]) -> Iterator[
 
 
 def predicted(learned: Learned, scans: Scans, adapted: Adapted, *, labelled: bool) -> dict[str, Prediction]:
-    """What the adapted fields say of all places, by name: with the residual put back, and alone where that differs."""
+    """What the adapted fields say of all places, by name: as the method has it, and with the residual or without.
+
+    What a field leaves of the measurement is put back in ours alone; a row of its own tells what others would gain.
+    """
     key = ("render", len(scans.population.names))
     if key not in learned.programs:
         learned.programs[key] = render.make_render(learned.built, scans.grid)
@@ -156,10 +161,16 @@ def predicted(learned: Learned, scans: Scans, adapted: Adapted, *, labelled: boo
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
     knows = np.stack(labels) if labelled else None
-    predictions = {learned.name: Prediction(np.stack(whole), knows, "")}
-    if config.adapt.residual.length:
-        predictions[f"{learned.name}, field alone"] = Prediction(np.stack(alone), knows, "")
-    return predictions
+    predictions = {name: Prediction(np.stack(values), knows, "")
+                   for name, values in zip(names(learned), (whole, alone), strict=True)}  # fmt: skip
+    return predictions if config.adapt.residual.length else {learned.name: predictions[learned.name]}
+
+
+def names(learned: Learned) -> tuple[str, str]:
+    """Of the rows with the residual put back, and of the field alone."""
+    if learned.puts_back:
+        return learned.name, f"{learned.name}, field alone"
+    return f"{learned.name}, residual put back", learned.name
 
 
 def scored(scans: Scans, predictions: dict[str, Prediction], *, split: str, layered: bool) -> Iterator[Row]:

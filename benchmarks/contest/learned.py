@@ -21,7 +21,7 @@ from inr_jax.train import Validation
 from inr_jax.types import Hyper, MetaParams, Population
 
 FACTS = "training.json"
-APART = ("adapt.rate",)  # read by no training but in what it is watched by
+APART = ("adapt.rate", "adapt.residual")  # read by no training but in what it is watched by
 log = logging.getLogger(__name__)
 
 

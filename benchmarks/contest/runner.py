@@ -124,7 +124,7 @@ class Runner:
             return
         if self.programs[0] != job.method:
             self.programs = (job.method, {})
-        one = Learned(job.method, config, model.build(config, signal), params, self.programs[1])
+        one = Learned(job.method, config, model.build(config, signal), params, method.puts_back, self.programs[1])
         for steps, people in jobs.fits(self.plan, method, job.steps):
             some = scans.first_of_people(scans.in_context(scored, job.context), people)
             placed = scans.on_device(some, half, config)
@@ -138,9 +138,11 @@ class Runner:
             yield from answers.by_adam(one, placed, steps)
             return
         for n in steps:
-            learned_steps = method.chosen_at if n == method.fine_tuned else n
-            adapted = answers.by_steps(one, placed, learned_steps)
-            yield answers.fine_tuned(one, placed, adapted) if n == method.fine_tuned else adapted
+            if n == method.fine_tuned:
+                begun = answers.by_steps(one, placed, method.chosen_at, held_out=True)
+                yield answers.fine_tuned(one, placed, begun)
+            else:
+                yield answers.by_steps(one, placed, n)
 
     def _trained(self, job: Job, config: ConfigDict, signal: Signal) -> tuple[MetaParams, dict, np.ndarray]:
         """What a job's population has taught, about it, and its box; a network for each scan has learned nothing."""

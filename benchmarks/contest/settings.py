@@ -39,6 +39,7 @@ class Method(NamedTuple):
     changes: Changes
     settings: Mapping[str, Changes]
     config: str
+    puts_back: bool = False  # the residual, as a part of the method; for the others it is scored beside
     fine_tuned: int = 0  # of `steps`, what counts as its learned steps and config.fit after them; 0: none
 
 
@@ -101,14 +102,14 @@ IMAGE_SIZES = {
     ),
 }  # fmt: skip
 
-# a method that learns shared weights through an inner loop from nothing: no auto-decoder before, nothing put back after
+# a method that learns shared weights through an inner loop from nothing: no auto-decoder before
 META: Changes = {
     "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "hyper.skip_ratio": 1e6,
-    "train.joint.rates.start": 0.0, "adapt.residual.length": 0.0, "rule.per_step": False,
+    "train.joint.rates.start": 0.0, "rule.per_step": False,
     "model.modulation.code_start": "linear", "rule.mixing": "none",
 }  # fmt: skip
 DECODER: Changes = {
-    "train.stages": ("autodecoder",), "model.modulation.parts": ("vector",), "adapt.residual.length": 0.0,
+    "train.stages": ("autodecoder",), "model.modulation.parts": ("vector",),
     "adapt.draw": "points", "adapt.draws": 50, "adapt.epoch_decay": 1.0, "rule.mixing": "none",
 }  # fmt: skip
 OUR_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-5, 3e-5, 1e-4)}
@@ -141,7 +142,7 @@ def _ours(size: Size) -> Method:
     return Method(
         source=f"{size.config}: auto-decoder, learned rule, joint",
         way="steps", steps=(0, 1, 2, 3, 5, 10, size.inner + sum(size.fit)), chosen_at=size.inner, config=size.config,
-        fine_tuned=size.inner + sum(size.fit),
+        puts_back=True, fine_tuned=size.inner + sum(size.fit),
         changes={
             "adapt.steps": size.inner, "fit.steps": size.fit[0], "fit.weights_steps": size.fit[1],
             "model.modulation.grid.levels": size.levels,
@@ -174,7 +175,6 @@ def _single(size: Size) -> Method:
         way="adam", steps=size.adam, chosen_at=max(size.adam), config="configs/single.py",
         changes={
             "model.modulation.parts": ("weights",), "adapt.points": size.adam_points, "adapt.draws": draws,
-            "adapt.residual.length": 0.0,
             "adapt.epoch_decay": 0.1 ** (draws / size.adam[-1]),
         },
         settings={f"weights {rate:g}": {"adapt.rate": rate} for rate in (3e-4, 1e-3, 3e-3)},
