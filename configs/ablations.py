@@ -190,9 +190,13 @@ def sweep_mixing():
 
 
 def sweep_ridge():
-    """What does a last layer that is solved for add to learned steps? The penalty is where its learning starts."""
+    """What does a last layer that is solved for add to learned steps? The penalty is where its learning starts.
+
+    It is solved for where the head is affine alone: `none` has both heads.
+    """
+    yield "none", {"adapt.ridge": 0.0, "model.intensity": "sigmoid"}
     for penalty in (0.0, 1.0, 10.0, 100.0):
-        yield {"adapt.ridge": penalty}
+        yield f"affine, {penalty:g}", {"adapt.ridge": penalty, "model.intensity": "affine"}
 
 
 def sweep_prior():
