@@ -106,7 +106,7 @@ IMAGE_SIZES = {
 META: Changes = {
     "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "hyper.skip_ratio": 1e6,
     "train.joint.rates.start": 0.0, "rule.per_step": False,
-    "model.modulation.code_start": "linear", "rule.mixing": "none",
+    "model.modulation.code_start": "linear", "rule.mixing": "none", "model.intensity": "affine",
 }  # fmt: skip
 DECODER: Changes = {
     "train.stages": ("autodecoder",), "model.modulation.parts": ("vector",),
@@ -119,18 +119,23 @@ META_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (
 def decoder_rates(codes: int) -> dict[str, Changes]:
     """Rates of the field and, of a new scan's fit, of the codes; those of 128 codes, and slower ones for more.
 
+    One of them with our head, too: a short training gains by it.
+
     What `codes` numbers do to a layer when each of them moves by an optimiser's step grows with the root of their
     number: 4,864 codes at the rates of 128 end in a field that is flat.
     """
     slower = (128 / codes) ** 0.5
-    return {
+    rates = {
         f"field {slower * field:.2g}, codes {slower * rate:.2g}": {
             "train.autodecoder.rates.field": slower * field,
             "train.autodecoder.rates.table": slower * 1e-2,
             "adapt.rate": slower * rate,
+            "model.intensity": "affine",
         }
         for field, rate in ((2e-4, 1e-2), (5e-4, 1e-2), (1e-3, 1e-2), (5e-4, 3e-3), (5e-4, 3e-2))
     }
+    word = f"field {slower * 1e-3:.2g}, codes {slower * 1e-2:.2g}"
+    return rates | {f"{word}, sigmoid": rates[word] | {"model.intensity": "sigmoid"}}
 
 
 def methods(size: Size) -> dict[str, Method]:
