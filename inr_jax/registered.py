@@ -9,6 +9,8 @@ a for t = 0 and b for t = 1. Penney, Schnabel, Rueckert, Viergever and Niessen, 
 demons with symmetric forces on a pyramid of resolutions: Vercauteren et al., NeuroImage 45 (2009) S61.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import NamedTuple
 
@@ -64,13 +66,28 @@ def bscans_between(measured: Bool[np.ndarray, "*grid"]) -> Bool[np.ndarray, "D"]
     return masks[0] if measured.ndim == 3 and masks is not None and all(mask.all() for mask in masks[1:]) else None
 
 
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """The filters that are made inside, and those inside them, take one thread.
+
+    A filter's own number does not reach the smoothing within it, whose threads are begun anew at every iteration: on
+    busy cores waiting for them took fifteen times as long as the work.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+@_single_thread()
 def displacement(a: Float[np.ndarray, "H W"], b: Float[np.ndarray, "H W"], field: Parameters) -> np.ndarray:
     """u [2, H, W] in rows and columns with a(x) ~ b(x + u(x)); one thread, so that it is the same every time.
 
     The pixel is the unit of length throughout, however far apart rows and A-scans lie.
     """
     demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
-    demons.SetNumberOfThreads(1)
     demons.SetNumberOfIterations(int(field["iterations"]))
     demons.SetStandardDeviations((field["columns"], field["rows"]))  # ITK counts columns first
     found = None
