@@ -25,8 +25,12 @@ FLAGS = {
     "workdir": Flag(
         flags.DEFINE_string,
         "folder of the training, or of the sweep",
-        absent="validate: a network for the scan alone; ablate: --dry-run",
+        absent="adapt: --model; validate: a network for the scan alone; ablate: --dry-run",
     ),
+    "model": Flag(
+        flags.DEFINE_string, "folder that inr-jax export wrote; phantom: the small shipped one", absent="--workdir"
+    ),
+    "licence": Flag(flags.DEFINE_string, "under which the model is passed on, in one line", absent="none stated"),
     "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
