@@ -5,6 +5,11 @@
     model = inr_jax.restore("runs/oct")
     answers = inr_jax.adapt_population(model, inr_jax.load_population(config.data, "test"))
 
+A scan of your own is read, adapted to, asked and written (docs/models.md):
+
+    result = inr_jax.restore("runs/oct").adapt(inr_jax.load("eye.nii.gz"))
+    result.at([[1.2, -0.3, 4.0]]), result.render(slices=61), result.thickness("RNFL"), result.save("eye")
+
 Folds are made by `prepare(config, folder)`, and what was rendered in them brought back to the dense scan:
 
     records = inr_jax.read_records(folder, "test")

@@ -58,8 +58,18 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
+        spacing=_spacing(values.spacing),
         laterality=values.laterality,
     )
+
+
+def _spacing(text: str | None) -> tuple[float | None, float | None, float | None] | None:
+    """Three mm of a flag. Raises InputError for anything else."""
+    try:
+        bscans, rows, ascans = (float(mm) if mm else None for mm in (text or ",,").split(","))
+    except ValueError as error:
+        raise InputError(f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}") from error
+    return None if text is None else (bscans, rows, ascans)
 
 
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -206,7 +216,7 @@ COMMANDS = {
         "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
         "(--workdir=FOLDER | --model=FOLDER) SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "model", "output", "steps", "fit", "slices", "laterality"),
+        ("workdir", "model", "output", "steps", "fit", "slices", "spacing", "laterality"),
         needs=("output",),
         takes_scans=True,
     ),

@@ -25,6 +25,7 @@ LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles that are ke
 LOW, MEDIAN, HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
 NORMAL = 2 * 1.645  # spreads between the quantiles LOW and HIGH of a Gaussian
 LEAST = 0.1  # a spread: nobody's scans vary by less than a tenth, however alike those are that were seen
+PRIOR = 3  # people that this knowledge of spreads counts for: two validation people alone would forbid nothing
 RARE = 1e-3  # how often a scan of the same population is called unlike it
 PEOPLE = 2  # at least
 TRAITS = {  # what is said of each, and its unit: "" of intensities in [0, 1]
@@ -111,7 +112,7 @@ def fit(model: Trained, population: Population) -> Likeness:
 
 def judged(known: Likeness, found: Mapping[str, float]) -> list[Judged]:
     """Every trait that both have, beside the population's."""
-    allowed = float(stats.t.ppf(1 - RARE / 2, known.people - 1) * np.sqrt(1 + 1 / known.people))
+    allowed = float(stats.t.ppf(1 - RARE / 2, known.people - 1 + PRIOR) * np.sqrt(1 + 1 / known.people))
     return [
         _judged(name, found[name], quantiles, allowed)
         for name, quantiles in known.quantiles.items()

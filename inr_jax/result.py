@@ -57,28 +57,25 @@ class Result:
         mm = np.asarray(mm, float)
         if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
             raise InputError(f"{self.scan.name}: at: expected finite places [n, 3] in mm; found shape {mm.shape}")
-        index = index_of(self.scan, mm)
-        known, (low, high) = self._knows(index), self.unit
-        blocks = [self.answered.plane(block[None]) for block in _blocks(index)]
-        n = len(index)
+        index, n = index_of(self.scan, mm), len(mm)
+        planes = [self.answered.plane(block[None]) for block in _blocks(index)]
+        (low, high), known = self.unit, self._knows(index)
 
-        def lain(values: list[np.ndarray]) -> np.ndarray:
-            flat = np.concatenate([value[0] for value in values])[:n] if values else np.zeros(0)
+        def joined(values: list, known: Bool[np.ndarray, " n"]) -> np.ndarray:
+            flat = np.concatenate([value[0] for value in values])[:n]
             return np.where(known.reshape(-1, *(1,) * (flat.ndim - 1)), flat, np.nan).astype(np.float32)
 
-        origin = np.concatenate([block.origin[0] for block in blocks])[:n] if blocks else np.zeros(0, np.int8)
-        stated = [block.stated for block in blocks if block.stated is not None]
-        unsure = origin == between.ORIGINS.index("not estimable")
-        half = wrong = None
-        if self.answered.calibration is not None:
-            half = np.where(unsure, np.nan, lain([one.half for one in stated]) * (high - low))
-            wrongs = [one.wrong for one in stated if one.wrong is not None]
-            wrong = np.where(unsure, np.nan, lain(wrongs)) if self.answered.calibration.wrong is not None else None
+        origin = np.concatenate([plane.origin[0] for plane in planes])[:n]
+        estimable = known & (origin != between.ORIGINS.index("not estimable"))
+        stated = [plane.stated for plane in planes if plane.stated is not None]
+        has_wrong = bool(stated) and stated[0].wrong is not None
         return Points(
-            preprocessing.from_unit_range(lain([block.intensity for block in blocks]), low, high),
-            lain([block.probability for block in blocks]) if self._has_labels else None,
-            half, wrong, known & (origin == between.ORIGINS.index("measured")),
-        )  # fmt: skip
+            preprocessing.from_unit_range(joined([plane.intensity for plane in planes], known), low, high),
+            joined([plane.probability for plane in planes], known) if self._has_labels else None,
+            joined([one.half * (high - low) for one in stated], estimable) if stated else None,
+            joined([one.wrong for one in stated], estimable) if has_wrong else None,
+            known & (origin == between.ORIGINS.index("measured")),
+        )
 
     def _knows(self, index: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Which places lie in the scan's depth and the model's box."""
@@ -165,11 +162,10 @@ class Result:
         return Path(folder)
 
 
-def _blocks(index: Float[np.ndarray, "n 3"]) -> list[Float[np.ndarray, "AT_ONCE 3"]]:
-    """Places in blocks of one size, the last place repeated."""
-    if not len(index):
-        return []
-    padded = np.concatenate([index, np.repeat(index[-1:], -len(index) % AT_ONCE, axis=0)])
+def _blocks(index: Float[np.ndarray, "n 3"]) -> list[Float[np.ndarray, "m 3"]]:
+    """Places in blocks of one size, one at least; the scan's first voxel fills the last."""
+    padded = np.zeros((max(1, -(-len(index) // AT_ONCE)) * AT_ONCE, 3))
+    padded[: len(index)] = index
     return list(padded.reshape(-1, AT_ONCE, 3))
 
 

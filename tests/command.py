@@ -22,6 +22,8 @@ REMARKS = (
     "clipped",
     "left off",
     "uncertainty",
+    "unlike",
+    "trained on a phantom",
 )  # of the lines that are no errors
 
 

@@ -51,8 +51,8 @@ def result(model, eye):
 
 
 @pytest.fixture(scope="module")
-def commanded(calibrated_model, eye, tmp_path_factory):
-    """What the command writes with the training itself."""
+def commanded(calibrated_model, exported, eye, tmp_path_factory):
+    """What the command writes with the training itself; exporting it has left its statistics there."""
     out = tmp_path_factory.mktemp("commanded")
     assert main(["adapt", f"--workdir={calibrated_model}", str(eye), f"--output={out}", "--slices=9"]) == 0
     return out / "p5"
@@ -88,7 +88,6 @@ def test_an_export_and_python_give_to_the_bit_what_the_training_and_the_command_
 def test_an_exported_model_has_its_training_s_weights_calibration_and_population(calibrated_model, model):
     trained = inr_jax.restore(calibrated_model)
     assert calibrate.digest(trained) == calibrate.digest(model)
-    assert trained.calibration.factors if hasattr(trained.calibration, "factors") else trained.calibration.values
     assert trained.calibration.values == model.calibration.values
     assert model.known.quantiles.keys() == likeness.TRAITS.keys()
     assert model.known.people == 2
@@ -371,3 +370,13 @@ def test_without_statistics_of_its_population_nothing_is_said_of_likeness(export
     sealed.write_seal(folder)
     result = inr_jax.restore(folder).adapt(inr_jax.load(eye))
     assert result.judged == []
+
+
+def test_a_spacing_on_the_command_line_is_three_mm_of_which_some_may_be_left_out(exported, eye, tmp_path, capsys):
+    arguments = ("adapt", f"--model={exported}", eye, f"--output={tmp_path / 'out'}")
+    assert say(capsys, *arguments, "--spacing=0.12,,0.12").code == 0
+    image = sitk.ReadImage(str(tmp_path / "out" / "p5" / "intensity.nii.gz"))
+    np.testing.assert_allclose(image.GetSpacing(), (0.12, 0.004, 0.12), rtol=1e-5)
+    for wrong in ("0.1", "0.1,0.1,a", ",,,"):
+        assert "--spacing: expected three mm" in say(capsys, *arguments, f"--spacing={wrong}").error
+    assert "expected slices or spacing; found both" in say(capsys, *arguments, "--spacing=,,", "--slices=3").error
