@@ -68,7 +68,9 @@ def _spacing(text: str | None) -> tuple[float | None, float | None, float | None
     try:
         bscans, rows, ascans = (float(mm) if mm else None for mm in (text or ",,").split(","))
     except ValueError as error:
-        raise InputError(f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}") from error
+        raise InputError(
+            f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}"
+        ) from error
     return None if text is None else (bscans, rows, ascans)
 
 

@@ -110,7 +110,9 @@ def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...
     """What a training leaves, with the weights it began with."""
     facts = {"signal": signal._asdict(), "classes": classes, "half_extent_mm": half, "note": ""}
     data = {"train": "0" * 64, "validation": "1" * 64, "note": ""}
-    workdir.write_json(folder / workdir.MANIFEST, {"seed": 0, "versions": workdir.versions(), "git": None, "data": data})
+    workdir.write_json(
+        folder / workdir.MANIFEST, {"seed": 0, "versions": workdir.versions(), "git": None, "data": data}
+    )
     facts |= {"training_scans": 2, "training_people": 2}
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
     workdir.write_json(folder / workdir.MODEL, facts)

@@ -9,14 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import toy
-from command import tree, untrained
-from synthetic import write_folds
+from command import tree
 
 from inr_jax import between, calibrate, calibration, data, doubt, doubt_scores, doubt_tables, measurements, trained
 from inr_jax.errors import InputError
 from inr_jax.main import main
-from inr_jax.model import Signal, hyper_of
+from inr_jax.model import hyper_of
 from inr_jax.residual import corrected
 
 DOUBTED = {"uncertainty.nii.gz", "label_uncertainty.nii.gz", "thickness.csv", "thickness.npz"}

@@ -221,7 +221,7 @@ SHIPPED = places.SHIPPED / "phantom"
 
 
 def test_an_unknown_shipped_model_is_told():
-    with pytest.raises(InputError, match="expected one of the shipped models .*; found nobody"):
+    with pytest.raises(InputError, match=r"expected one of the shipped models .*; found nobody"):
         inr_jax.shipped("nobody")
 
 
@@ -287,7 +287,7 @@ def test_a_point_marked_in_a_scan_is_found_at_its_millimetre(laterality, model, 
 def test_outside_the_scan_s_depth_and_the_model_s_box_nothing_is_known(result):
     centre = result.scan.origin + np.array(result.scan.direction).reshape(3, 3) @ (0.3, 0.03, 0.4)
     down = np.array(result.scan.direction).reshape(3, 3)[:, 1]
-    found = result.at(np.stack([centre, centre + 1.0 * down, centre + [90, 0, 0]]))
+    found = result.at(np.stack([centre, centre + 1.0 * down, centre + np.array([90.0, 0, 0])]))
     assert np.isfinite(found.intensity).tolist() == [True, False, False]
     assert np.isfinite(found.probability).all(-1).tolist() == [True, False, False]
     assert not found.measured[1:].any()
@@ -321,7 +321,7 @@ def test_thickness_is_that_of_the_rendered_labels_in_um_with_an_interval(result)
     assert (found.half_interval_um[np.isfinite(found.half_interval_um)] > 0).all()
     half_as_far = result.thickness("layer 2", result.render(spacing=(None, 0.002, None)))
     assert np.abs(half_as_far.um - found.um).mean() < 4.0
-    with pytest.raises(InputError, match="thickness: expected one of layer 1, .*; found 'background'"):
+    with pytest.raises(InputError, match=r"thickness: expected one of layer 1, .*; found 'background'"):
         result.thickness("background")
 
 
