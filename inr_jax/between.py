@@ -1,6 +1,6 @@
 """What a model answers anywhere in an adapted scan, how far it can be believed there, and the files that say so."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,17 +131,18 @@ def answered(
     )  # fmt: skip
 
 
-def grid_of(
-    bscans: Float[np.ndarray, " P"], rows: Float[np.ndarray, " H"], ascans: Float[np.ndarray, " W"]
-) -> Iterable[Float[np.ndarray, "H W 3"]]:
-    """B-scan after B-scan of a grid of fractional places among a scan's own voxels."""
-    within = np.stack(np.meshgrid(rows, ascans, indexing="ij"), -1)
-    for place in bscans:
+Grid = tuple[Float[np.ndarray, "_"], ...]  # fractional places of B-scans, rows, A-scans among a scan's own
+
+
+def _planes(grid: Grid) -> Iterator[Float[np.ndarray, "H W 3"]]:
+    """B-scan after B-scan."""
+    within = np.stack(np.meshgrid(*grid[1:], indexing="ij"), -1)
+    for place in grid[0]:
         yield np.concatenate([np.full((*within.shape[:2], 1), place), within], -1)
 
 
 class Volume(NamedTuple):
-    """Planes one behind the other."""
+    """What is answered on a grid."""
 
     intensity: Float[np.ndarray, "P H W"]  # in [0, 1]
     labels: Int[np.ndarray, "P H W"]
@@ -149,19 +150,18 @@ class Volume(NamedTuple):
     doubt: Doubted | None
 
 
-def volume_of(scan: Answered, planes: Iterable[Float[np.ndarray, "H W 3"]], count: int, unit: float) -> Volume:
-    """What is answered in `count` planes. unit: of the scan's intensities, what [0, 1] spans there."""
-    shown, origins, labels, told = [], [], [], []
-    for index in progress.bar(planes, "render", total=count, unit="B-scan"):
+def volume_of(scan: Answered, grid: Grid, unit: float) -> Volume:
+    """The answer on a grid, a B-scan at a time. unit: of the scan's intensities, what [0, 1] spans there."""
+    shape = tuple(map(len, grid))
+    intensity, labels, origin = np.empty(shape, np.float32), np.empty(shape, np.int8), np.empty(shape, np.int8)
+    told = []
+    for i, index in enumerate(progress.bar(_planes(grid), "render", total=len(grid[0]), unit="B-scan")):
         plane = scan.plane(index)
-        shown.append(plane.intensity)
-        origins.append(plane.origin)
-        labels.append(plane.labels)
+        intensity[i], labels[i], origin[i] = plane.intensity, plane.labels, plane.origin
         if plane.stated is not None:
             told.append((plane.stated, plane.thickness))
-    origin = np.stack(origins)
     doubted = None if scan.calibration is None else _doubted(scan.of, scan.calibration, told, origin, unit)
-    return Volume(np.stack(shown), np.stack(labels), origin, doubted)
+    return Volume(intensity, labels, origin, doubted)
 
 
 def _doubted(

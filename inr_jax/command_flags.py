@@ -191,6 +191,17 @@ def _last(argv: Sequence[str]) -> list[str]:
     return [a for i, a in enumerate(argv) if keys[i] not in keys[i + 1 :]]
 
 
+def spacing(text: str | None) -> tuple[float | None, float | None, float | None] | None:
+    """The three mm of --spacing, None where one is left out. Raises InputError for anything else."""
+    try:
+        bscans, rows, ascans = (float(mm) if mm else None for mm in (text or ",,").split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}"
+        ) from error
+    return None if text is None else (bscans, rows, ascans)
+
+
 def underscored(argument: str) -> str:
     """--max-memory=2 as --max_memory=2, --no-quick as --noquick; a config's keys, values and files as they are."""
     name, equals, value = argument.partition("=")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from inr_jax import places
+from inr_jax import command_flags, places
 from inr_jax.errors import InputError
 
 SINGLE = "configs/single.py"  # what `validate` fits without a training
@@ -58,20 +58,9 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
-        spacing=_spacing(values.spacing),
+        spacing=command_flags.spacing(values.spacing),
         laterality=values.laterality,
     )
-
-
-def _spacing(text: str | None) -> tuple[float | None, float | None, float | None] | None:
-    """Three mm of a flag. Raises InputError for anything else."""
-    try:
-        bscans, rows, ascans = (float(mm) if mm else None for mm in (text or ",,").split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}"
-        ) from error
-    return None if text is None else (bscans, rows, ascans)
 
 
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:

@@ -62,13 +62,16 @@ def _preparation(model: Trained) -> dict[str, str]:
     """What `adapt` does to a scan before the model sees it, as in training."""
     options = model.config.data
     own = options[options.name]
-    yes = {True: "yes", False: "no"}
+
+    def done(key: str) -> str:
+        return "yes" if key in own and own[key] else "no"
+
     box = " x ".join(f"{2 * half:.3g}" for half in model.half)
     return {
         "Box that it knows": f"{box} mm (B-scans, depth, A-scans)",
-        "Left eyes mirrored": yes[options.name == "phantom_oct" or bool(own.get("mirror_left", False))],
-        "Motion between B-scans taken out": yes[bool(own.get("align", False))],
-        "Placed on its SLO by vessels": yes[bool(own.get("register_slo", False))],
+        "Left eyes mirrored": "yes" if options.name == "phantom_oct" else done("mirror_left"),
+        "Motion between B-scans taken out": done("align"),
+        "Placed on its SLO by vessels": done("register_slo"),
         "SLO": "used" if model.signal.slo else "not used",
     }
 

@@ -102,34 +102,31 @@ class Result:
                 f"{self.scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}"
             )
         if spacing is None:
-            return self._rendered(np.linspace(0, count - 1, slices or count))
+            return self.render_at(np.linspace(0, count - 1, slices or count))
         if slices is not None:
             raise InputError(f"{self.scan.name}: expected slices or spacing; found both")
-        return self._rendered(*_spaced(self.scan, spacing))
+        return self.render_at(*_spaced(self.scan, spacing))
 
-    def render_at(self, bscan_index: Float[np.ndarray, " P"]) -> Rendered:
-        """B-scans at (fractional) places among the scan's own."""
-        return self._rendered(bscan_index)
-
-    def _rendered(
+    def render_at(
         self,
         bscans: Float[np.ndarray, " P"],
         rows: Float[np.ndarray, " H"] | None = None,
         ascans: Float[np.ndarray, " W"] | None = None,
     ) -> Rendered:
+        """The same at (fractional) places among the scan's own B-scans, rows and A-scans."""
         _, height, width = self.scan.voxels.shape
-        index = (
+        grid = (
             bscans,
             np.arange(height, dtype=float) if rows is None else rows,
             np.arange(width, dtype=float) if ascans is None else ascans,
         )
         low, high = self.unit
-        found = between.volume_of(self.answered, between.grid_of(*index), len(bscans), high - low)
+        found = between.volume_of(self.answered, grid, high - low)
         intensity = preprocessing.from_unit_range(found.intensity, low, high)
         labels = found.labels if self._has_labels else None
         return Rendered(
             intensity, labels, bscans, self.answered.adapted, self.rows, self.remarks, self.losses, found.origin,
-            found.doubt, index, self.judged,
+            found.doubt, grid, self.judged,
         )  # fmt: skip
 
     @cached_property
