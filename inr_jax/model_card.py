@@ -64,7 +64,7 @@ def _preparation(model: Trained) -> dict[str, str]:
     own = options[options.name]
 
     def done(key: str) -> str:
-        return "yes" if key in own and own[key] else "no"
+        return "yes" if dict(own).get(key) else "no"
 
     box = " x ".join(f"{2 * half:.3g}" for half in model.half)
     return {

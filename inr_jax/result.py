@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 
 from inr_jax import between, likeness, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
@@ -52,8 +53,11 @@ class Result:
     remarks: list[str]
     judged: list[Judged]
 
-    def at(self, mm: Float[np.ndarray, "n 3"]) -> Points:
-        """The answer at places in mm, (x, y, z) in LPS as the scan's file has them. Raises InputError for others."""
+    def at(self, mm: ArrayLike) -> Points:
+        """The answer at places [n, 3] in mm, (x, y, z) in LPS as the scan's file has them.
+
+        Raises InputError for other shapes, and for places that are not finite.
+        """
         mm = np.asarray(mm, float)
         if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
             raise InputError(f"{self.scan.name}: at: expected finite places [n, 3] in mm; found shape {mm.shape}")
