@@ -364,12 +364,12 @@ def test_a_scan_unlike_the_population_is_flagged_in_its_files_and_on_the_screen(
     assert "no, see the remarks" in page
 
 
-def test_without_statistics_of_its_population_nothing_is_said_of_likeness(exported, eye, tmp_path):
+def test_statistics_of_other_weights_are_not_taken_for_a_model_s_own(exported, tmp_path):
     folder = shutil.copytree(exported, tmp_path / "m")
-    (folder / "population.json").unlink()
+    content = json.loads((folder / "population.json").read_text())
+    (folder / "population.json").write_text(json.dumps(content | {"model": "0" * 64}))
     sealed.write_seal(folder)
-    result = inr_jax.restore(folder).adapt(inr_jax.load(eye))
-    assert result.judged == []
+    assert inr_jax.restore(folder).known is None
 
 
 def test_a_spacing_on_the_command_line_is_three_mm_of_which_some_may_be_left_out(exported, eye, tmp_path, capsys):
