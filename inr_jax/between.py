@@ -22,6 +22,8 @@ from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
 UNKNOWN = -1.0  # in files, where nothing is estimable: ITK reads nan of NIfTI as 0, as if all were sure
+AT_ONCE = 1024  # loose places: so many are asked at once, whatever their number, so that one program serves all
+SAME_PLACE = 1e-6  # voxels
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them
 
 
@@ -58,6 +60,12 @@ class Plane(NamedTuple):
         return self.probability.argmax(-1).astype(np.int8)
 
 
+def _map(change: Callable[[np.ndarray], np.ndarray], plane: Plane) -> Plane:
+    """What is known voxel by voxel, changed; thicknesses are left out."""
+    stated = None if plane.stated is None else plane.stated._replace(thickness=None)
+    return jax.tree.map(change, plane._replace(stated=stated, thickness=None))
+
+
 Ask = Callable[..., tuple[Array, Array]]
 
 
@@ -90,7 +98,24 @@ class Answered:
     evidence: Evidence | None
 
     def plane(self, index: Float[np.ndarray, "H W 3"]) -> Plane:
-        """The answer at fractional (B-scan, row, A-scan) of the scan as it was measured."""
+        """The answer at fractional (B-scan, row, A-scan) of the scan as it was measured.
+
+        Thicknesses are known where every column lies at one place en face, as in B-scans.
+        """
+        if np.ptp(index[..., [0, 2]], axis=0).max() <= SAME_PLACE:
+            return self._columns(index)
+        return _map(
+            lambda values: values.reshape(*index.shape[:2], *values.shape[2:]), self.points(index.reshape(-1, 3))
+        )
+
+    def points(self, index: Float[np.ndarray, "n 3"]) -> Plane:
+        """The answer at loose places as one row [1, n], without thicknesses."""
+        padded = np.zeros((max(1, -(-len(index) // AT_ONCE)) * AT_ONCE, 3))  # the scan's first voxel fills the last
+        padded[: len(index)] = index
+        blocks = [_map(np.asarray, self._columns(block[None])) for block in padded.reshape(-1, AT_ONCE, 3)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(index)], *blocks)
+
+    def _columns(self, index: Float[np.ndarray, "H W 3"]) -> Plane:
         seen = self.undo.seen_at(index, self.population.measured.shape)
         values, probability = map(np.asarray, self.ask(self.adapted, self.data, jnp.asarray(seen, jnp.float32)))
         if self.left.length:
@@ -176,6 +201,8 @@ def _doubted(
     if told[0][0].wrong is None:
         return Doubted(of, people, half, None, None, None)
     wrong = lain([stated.wrong for stated, _ in told])
+    if told[0][1] is None:
+        return Doubted(of, people, half, wrong, None, None)
     maps = (np.stack(each).astype(np.float32) for each in zip(*((t, s.thickness) for s, t in told), strict=True))
     return Doubted(of, people, half, wrong, *maps)
 

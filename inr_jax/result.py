@@ -18,7 +18,6 @@ from inr_jax.new_scan import Rendered
 from inr_jax.scan import Scan, index_of
 from inr_jax.trained import Trained
 
-AT_ONCE = 1024  # places: so many are asked at once, whatever their number, so that one program serves all
 MOST = 2**31  # voxels that are rendered into memory
 
 
@@ -61,24 +60,21 @@ class Result:
         mm = np.asarray(mm, float)
         if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
             raise InputError(f"{self.scan.name}: at: expected finite places [n, 3] in mm; found shape {mm.shape}")
-        index, n = index_of(self.scan, mm), len(mm)
-        planes = [self.answered.plane(block[None]) for block in _blocks(index)]
-        (low, high), known = self.unit, self._knows(index)
+        index = index_of(self.scan, mm)
+        found, (low, high), known = self.answered.points(index), self.unit, self._knows(index)
+        estimable = known & (found.origin[0] != between.ORIGINS.index("not estimable"))
+        probability = np.where(known[:, None], found.probability[0], np.nan).astype(np.float32)
 
-        def joined(values: list, known: Bool[np.ndarray, " n"]) -> np.ndarray:
-            flat = np.concatenate([value[0] for value in values])[:n]
-            return np.where(known.reshape(-1, *(1,) * (flat.ndim - 1)), flat, np.nan).astype(np.float32)
+        def believed(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else np.where(estimable, values[0], np.nan).astype(np.float32)
 
-        origin = np.concatenate([plane.origin[0] for plane in planes])[:n]
-        estimable = known & (origin != between.ORIGINS.index("not estimable"))
-        stated = [plane.stated for plane in planes if plane.stated is not None]
-        has_wrong = bool(stated) and stated[0].wrong is not None
+        stated = found.stated
         return Points(
-            preprocessing.from_unit_range(joined([plane.intensity for plane in planes], known), low, high),
-            joined([plane.probability for plane in planes], known) if self._has_labels else None,
-            joined([one.half * (high - low) for one in stated], estimable) if stated else None,
-            joined([one.wrong for one in stated], estimable) if has_wrong else None,
-            known & (origin == between.ORIGINS.index("measured")),
+            preprocessing.from_unit_range(np.where(known, found.intensity[0], np.nan), low, high),
+            probability if self._has_labels else None,
+            None if stated is None else believed(stated.half * (high - low)),
+            None if stated is None else believed(stated.wrong),
+            known & (found.origin[0] == between.ORIGINS.index("measured")),
         )
 
     def _knows(self, index: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
@@ -161,13 +157,6 @@ class Result:
         """
         new_scan.save(Path(folder), self.model, self.scan, self.own if rendered is None else rendered)
         return Path(folder)
-
-
-def _blocks(index: Float[np.ndarray, "n 3"]) -> list[Float[np.ndarray, "m 3"]]:
-    """Places in blocks of one size, one at least; the scan's first voxel fills the last."""
-    padded = np.zeros((max(1, -(-len(index) // AT_ONCE)) * AT_ONCE, 3))
-    padded[: len(index)] = index
-    return list(padded.reshape(-1, AT_ONCE, 3))
 
 
 def _spaced(scan: Scan, spacing: tuple[float | None, float | None, float | None]) -> list[Float[np.ndarray, "_"]]:

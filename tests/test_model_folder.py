@@ -380,3 +380,14 @@ def test_a_spacing_on_the_command_line_is_three_mm_of_which_some_may_be_left_out
     for wrong in ("0.1", "0.1,0.1,a", ",,,"):
         assert "--spacing: expected three mm" in say(capsys, *arguments, f"--spacing={wrong}").error
     assert "expected slices or spacing; found both" in say(capsys, *arguments, "--spacing=,,", "--slices=3").error
+
+
+def test_planes_that_stand_oblique_are_answered_voxel_by_voxel_alike(result):
+    """A B-scan on its side has no column at one place en face."""
+    index = np.stack(np.broadcast_arrays(1.5, *np.ogrid[:16, :12]), -1).astype(float)
+    upright, lying = result.answered.plane(index), result.answered.plane(index.transpose(1, 0, 2))
+    np.testing.assert_allclose(lying.intensity.T, upright.intensity, atol=1e-5)
+    np.testing.assert_allclose(lying.stated.half.T, upright.stated.half, rtol=1e-3)
+    np.testing.assert_array_equal(lying.origin.T, upright.origin)
+    assert lying.thickness is None
+    assert upright.thickness is not None
