@@ -9,7 +9,7 @@ from pathlib import Path
 from inr_jax import between, calibrate, likeness, new_scan, result, scan_io, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
-from inr_jax.result import Result
+from inr_jax.result import Result, Spacing
 from inr_jax.scan import Scan
 from inr_jax.trained import Trained
 
@@ -56,7 +56,7 @@ def adapt_files(
     steps: int | None = None,
     fit: bool = False,
     slices: int | None = None,
-    spacing: tuple[float | None, float | None, float | None] | None = None,
+    spacing: Spacing | None = None,
     laterality: str | None = None,
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.

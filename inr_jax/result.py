@@ -1,5 +1,6 @@
 """A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,9 @@ from inr_jax.scan import Scan, index_of
 from inr_jax.trained import Trained
 
 MOST = 2**31  # voxels that are rendered into memory
+
+
+Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
 
 
 class Points(NamedTuple):
@@ -88,9 +92,7 @@ class Result:
     def _has_labels(self) -> bool:
         return trained.has_labels(self.model, self.scan.labels is not None)
 
-    def render(
-        self, slices: int | None = None, *, spacing: tuple[float | None, float | None, float | None] | None = None
-    ) -> Rendered:
+    def render(self, slices: int | None = None, *, spacing: Spacing | None = None) -> Rendered:
         """B-scans at `slices` even places between the scan's first and last, or voxels of another `spacing` (mm between
 
         B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on; by default the scan's own voxels.
@@ -159,8 +161,10 @@ class Result:
         return Path(folder)
 
 
-def _spaced(scan: Scan, spacing: tuple[float | None, float | None, float | None]) -> list[Float[np.ndarray, "_"]]:
+def _spaced(scan: Scan, spacing: Spacing) -> list[Float[np.ndarray, "_"]]:
     """Fractional places along every axis, so many mm apart. Raises InputError for other mm, or too many voxels."""
+    if len(spacing) != 3:
+        raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")
     wanted = [own if mm is None else mm for mm, own in zip(spacing, scan.spacing, strict=True)]
     if not all(np.isfinite(mm) and mm > 0 for mm in wanted):
         raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")

@@ -307,7 +307,7 @@ def test_another_spacing_spans_the_same_place(result, tmp_path):
     own = result.own.intensity
     assert image.GetSize() == (len(range(0, own.shape[2], 2)), own.shape[1], 3 * (len(own) - 1) + 1)
     np.testing.assert_allclose(sitk.GetArrayFromImage(image)[::3], own[:, :, ::2], atol=1e-4)
-    for wrong in ((0, 1, 1), (1, -1, 1), (np.nan, 1, 1)):
+    for wrong in ((0, 1, 1), (1, -1, 1), (np.nan, 1, 1), (1, 1)):
         with pytest.raises(InputError, match="spacing: expected three positive mm"):
             result.render(spacing=wrong)
     with pytest.raises(InputError, match="spacing: expected at most"):
