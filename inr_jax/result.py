@@ -20,8 +20,6 @@ from inr_jax.scan import Scan, index_of
 from inr_jax.trained import Trained
 
 MOST = 2**31  # voxels that are rendered into memory
-
-
 Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
 
 
