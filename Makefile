@@ -7,14 +7,25 @@ WORKERS ?= 2
 TEST_ENV := OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $$XLA_FLAGS" JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+PHANTOM_MODEL := "--config.data.phantom_oct.people=(8, 4, 1)" "--config.data.phantom_oct.shape=(17, 96, 64)" \
+  --config.model.width=48 --config.train.autodecoder.steps=800 --config.train.autodecoder.points=512 \
+  --config.train.rule.steps=20 --config.train.joint.steps=60 --config.train.save_every=1000 \
+  --config.doubt.scans=4 --config.doubt.bscans=6
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo phantom-model test test-all lint clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/installed ## phantom eyes, training, adaptation, report: the whole of it in minutes
 	@$(BIN)/inr-jax demo
+
+# Small enough for the package; --model=phantom adapts with it, and marks whatever it answers.
+phantom-model: .venv/installed ## train and export the small model that comes with the package anew
+	rm -rf runs/phantom_model
+	@$(BIN)/inr-jax train --config=configs/demo.py --workdir=runs/phantom_model $(PHANTOM_MODEL)
+	@$(BIN)/inr-jax export runs/phantom_model inr_jax/shipped/phantom --licence=Apache-2.0
 
 test: lint ## ruff, mypy and the tests
 	@$(PYTEST)

@@ -3,7 +3,12 @@
     config = inr_jax.load_config("configs/oct.py")
     inr_jax.train(config, "runs/oct")
     model = inr_jax.restore("runs/oct")
-    answers = inr_jax.adapt_population(model, inr_jax.load(config.data, "test"))
+    answers = inr_jax.adapt_population(model, inr_jax.load_population(config.data, "test"))
+
+A scan of your own is read, adapted to, asked and written (docs/models.md):
+
+    result = inr_jax.restore("runs/oct").adapt(inr_jax.load("eye.nii.gz"))
+    result.at([[1.2, -0.3, 4.0]]), result.render(slices=61), result.thickness("RNFL"), result.save("eye")
 
 Folds are made by `prepare(config, folder)`, and what was rendered in them brought back to the dense scan:
 
@@ -18,21 +23,22 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_PUBLIC = {
+_PUBLIC = {  # name -> module, or module:name within it
     "load_config": "inr_jax.config_script",
     "prepare": "inr_jax.prepare",
     "read_records": "inr_jax.records",
     "restored_scan": "inr_jax.records",
-    "load": "inr_jax.data",
+    "load_population": "inr_jax.data:load",
     "train": "inr_jax.train",
-    "restore": "inr_jax.trained",
+    "restore": "inr_jax.restored",
+    "shipped": "inr_jax.places",
     "adapt_population": "inr_jax.trained",
-    "adapt_scan": "inr_jax.new_scan",
     "evaluate": "inr_jax.evaluate",
+    "export": "inr_jax.export",
     "validate": "inr_jax.validate",
     "ablate": "inr_jax.ablate",
     "read_sweep": "inr_jax.sweep_results",
-    "read_scan": "inr_jax.scan_io",
+    "load": "inr_jax.scan_io:read_scan",
     "InputError": "inr_jax.errors",
 }
 __all__ = list(_PUBLIC)
@@ -41,7 +47,8 @@ __all__ = list(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 class _Command(ModuleType):

@@ -1,25 +1,38 @@
-"""B-scans of a scan at any places among its own: what the model answers there, and how far it can be believed."""
+"""What a model answers anywhere in an adapted scan, how far it can be believed there, and the files that say so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
-from inr_jax import calibrate, doubt, measurements, progress, render, residual, scan_io, tables
-from inr_jax.calibrate import Calibration
+from inr_jax import calibrate, doubt, measurements, preprocessing, progress, render, residual, scan_io, tables
+from inr_jax.calibrate import Calibration, Stated
+from inr_jax.doubt import Evidence
+from inr_jax.measurements import Measurements
 from inr_jax.model import hyper_of
-from inr_jax.scan import Scan
+from inr_jax.residual import Residual
+from inr_jax.scan import Triple
 from inr_jax.trained import Adapted, Answers, Trained
 from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
 UNKNOWN = -1.0  # in files, where nothing is estimable: ITK reads nan of NIfTI as 0, as if all were sure
+AT_ONCE = 1024  # loose places: so many are asked at once, whatever their number, so that one program serves all
+SAME_PLACE = 1e-6  # voxels
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them
-Undo = Callable[..., np.ndarray]
+
+
+class Geometry(NamedTuple):
+    """Of a volume [P, H, W], as ITK has it but for the order of the spacing, which is that of the axes."""
+
+    spacing: Triple
+    origin: Triple
+    direction: tuple[float, ...]
 
 
 class Doubted(NamedTuple):
@@ -33,90 +46,169 @@ class Doubted(NamedTuple):
     thickness_half: Float[np.ndarray, "P K W"] | None  # um, of its interval
 
 
-def render_at(
-    model: Trained,
-    population: Population,
-    adapted: Adapted,
-    left: residual.Residual,
-    bscan_index: Float[np.ndarray, " P"],
-) -> tuple[Float[np.ndarray, "P H W"], Int[np.ndarray, "P H W"]]:
-    """B-scans at fractional places as the model sees them, one at a time: memory holds little but the result."""
-    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
+class Plane(NamedTuple):
+    """What is answered at some places of a scan, [H, W], all of a column at one place en face."""
+
+    intensity: Float[np.ndarray, "H W"]  # in [0, 1]
+    probability: Float[np.ndarray, "H W K"]  # of the labels
+    origin: Int[np.ndarray, "H W"]  # ORIGINS
+    stated: Stated | None  # None: not calibrated
+    thickness: Float[np.ndarray, "K W"] | None  # um, of every label
+
+    @property
+    def labels(self) -> Int[np.ndarray, "H W"]:
+        return self.probability.argmax(-1).astype(np.int8)
+
+
+def _map(change: Callable[[np.ndarray], np.ndarray], plane: Plane) -> Plane:
+    """What is known voxel by voxel, changed; thicknesses are left out."""
+    stated = None if plane.stated is None else plane.stated._replace(thickness=None)
+    return jax.tree.map(change, plane._replace(stated=stated, thickness=None))
+
+
+Ask = Callable[..., tuple[Array, Array]]
+
+
+def make_ask(model: Trained) -> Ask:
+    """(adapted, data, index [*n, 3]) -> intensity [*n] and probabilities [*n, K]; compiled once for every shape."""
     hyper = hyper_of(model.config)
-    _, h, w = population.measured.shape
 
     @jax.jit
-    def bscan(adapted: Adapted, data: measurements.Measurements, place: jax.Array) -> tuple[jax.Array, jax.Array]:
-        rows, columns = jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")
-        index = jnp.stack([jnp.full_like(rows, place, jnp.float32), rows, columns], -1).reshape(-1, 3)
-        coords = index * data.scale[0] + data.shift[0]
+    def ask(adapted: Adapted, data: Measurements, index: Array) -> tuple[Array, Array]:
         side = measurements.side_of(data, jnp.int32(0))
-        intensity, labels = render.answer(model.built, hyper, *adapted, side, coords)
-        return intensity.reshape(h, w), labels.reshape(h, w)
+        coords = index * data.scale[0] + data.shift[0]
+        intensity, probability = render.answer(model.built, hyper, *adapted, side, coords)
+        return intensity[..., 0], probability
 
-    intensity = np.empty((len(bscan_index), h, w), np.float32)
-    labels = np.empty(intensity.shape, np.int8)
-    for i, place in enumerate(progress.bar(bscan_index, "render", unit="B-scan")):
-        values, classes = map(np.asarray, bscan(adapted, data, jnp.float32(place)))
-        if left.length:
-            here = np.array([place * population.spacing[0, 0]])
-            values = values + residual.at(left, (here, *left.places[1:]))[0, ..., 0]
-        intensity[i], labels[i] = np.clip(values, 0, 1), classes
-    return intensity, labels
+    return ask
 
 
-def upright(
-    volume: Shaped[np.ndarray, "P H W"], bscan_index: Float[np.ndarray, " P"], undo: Undo, *, labels: bool = False
-) -> Shaped[np.ndarray, "P H W"]:
-    """B-scans as the model sees them in the scan's own geometry, each for itself."""
-    places = [slice(i, i + 1) for i in range(len(volume))]
-    return np.concatenate([undo(volume[one], bscan_index[one], labels=labels) for one in places])
+@dataclass(frozen=True)
+class Answered:
+    """One scan after its adaptation. A population of one scan, all of it measured."""
+
+    ask: Ask
+    population: Population
+    undo: preprocessing.Undo
+    adapted: Adapted
+    data: Measurements
+    left: Residual
+    of: str  # the value that intervals hold: calibrate.VALUES
+    calibration: Calibration | None
+    evidence: Evidence | None
+
+    def plane(self, index: Float[np.ndarray, "H W 3"]) -> Plane:
+        """The answer at fractional (B-scan, row, A-scan) of the scan as it was measured.
+
+        Thicknesses are known where every column lies at one place en face, as in B-scans.
+        """
+        if np.ptp(index[..., [0, 2]], axis=0).max() <= SAME_PLACE:
+            return self._columns(index)
+        return _map(
+            lambda values: values.reshape(*index.shape[:2], *values.shape[2:]), self.points(index.reshape(-1, 3))
+        )
+
+    def points(self, index: Float[np.ndarray, "n 3"]) -> Plane:
+        """The answer at loose places as one row [1, n], without thicknesses."""
+        padded = np.zeros((max(1, -(-len(index) // AT_ONCE)) * AT_ONCE, 3))  # the scan's first voxel fills the last
+        padded[: len(index)] = index
+        blocks = [_map(np.asarray, self._columns(block[None])) for block in padded.reshape(-1, AT_ONCE, 3)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(index)], *blocks)
+
+    def _columns(self, index: Float[np.ndarray, "H W 3"]) -> Plane:
+        seen = self.undo.seen_at(index, self.population.measured.shape)
+        values, probability = map(np.asarray, self.ask(self.adapted, self.data, jnp.asarray(seen, jnp.float32)))
+        if self.left.length:
+            mm = (seen * self.population.spacing[0]).reshape(-1, 3)
+            values = values + residual.at_points(self.left, mm)[:, 0].reshape(values.shape)
+        found = Plane(np.clip(values, 0, 1).astype(np.float32), probability, self._origin(seen), None, None)
+        if self.evidence is None or self.calibration is None:
+            return found
+        told = doubt.ask_at(self.evidence, seen, found.intensity, found.labels)
+        stated = calibrate.state(self.calibration, self.of, told, found.labels)
+        origin = np.where(stated.estimable, found.origin, ORIGINS.index("not estimable")).astype(np.int8)
+        return found._replace(origin=origin, stated=stated, thickness=told.thickness)
+
+    def _origin(self, seen: Float[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+        """Measured: in a B-scan of the scan's own, at valid voxels."""
+        nearest = np.rint(seen).astype(int)
+        bscan, row, column = np.moveaxis(np.clip(nearest, 0, np.array(self.population.measured.shape) - 1), -1, 0)
+        is_own = np.isclose(seen[..., 0], bscan) & (nearest[..., 1] == row) & (nearest[..., 2] == column)
+        return (is_own & self.population.valid[0, bscan, row, column]).astype(np.int8)
 
 
-def doubt_of(
-    model: Trained, calibration: Calibration | None, population: Population, answers: Answers,
-    bscan_index: Float[np.ndarray, " P"], intensity: Float[np.ndarray, "P H W"], labels: Int[np.ndarray, "P H W"],
-    undo: Undo, *, unit: float,
-) -> tuple[Int[np.ndarray, "P H W"], Doubted | None]:  # fmt: skip
-    """Where each voxel comes from (ORIGINS), and, of a calibrated model, how far it can be believed.
+def answered(
+    model: Trained, ask: Ask, population: Population, undo: preprocessing.Undo, answers: Answers,
+    calibration: Calibration | None,
+) -> Answered:  # fmt: skip
+    """The scan of a population of one, all of it measured, that was adapted; calibration: of the model's doubt."""
+    left = residual.measure(
+        answers.field[0], population.intensity[0], population.valid[0],
+        [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
+    )  # fmt: skip
+    evidence = None
+    if calibration is not None:
+        asker = doubt.make_asker(model, *population.measured.shape[1:])
+        evidence = doubt.gather(asker, model, population, 0, answers.adapted[0], answers.field[0], calibration.prior)
+    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
+    return Answered(
+        ask, population, undo, answers.adapted[0], data, left, model.config.doubt.of, calibration, evidence
+    )  # fmt: skip
 
-    intensity, labels: what `render_at` gave at these places. unit: of the scan's intensities, what [0, 1] spans there.
-    """
-    own = np.rint(bscan_index).astype(int)
-    is_own = np.isclose(bscan_index, own)[:, None, None]
-    origin = (is_own & population.valid[0, own] & population.measured[own]).astype(np.int8)
-    if calibration is None:
-        return upright(origin, bscan_index, undo, labels=True), None
-    asker = doubt.make_asker(model, *population.measured.shape[1:])
-    evidence = doubt.gather(asker, model, population, 0, answers.adapted[0], answers.field[0], calibration.prior)
-    of = model.config.doubt.of
-    stated, thickness = [], []
-    for place, shown, label in zip(progress.bar(bscan_index, "doubt", unit="B-scan"), intensity, labels, strict=True):
-        told = doubt.ask(evidence, float(place), shown, label)
-        stated.append(calibrate.state(calibration, of, told, label))
-        thickness.append(told.thickness)
-    origin[~np.stack([one.estimable for one in stated])] = ORIGINS.index("not estimable")
-    origin = upright(origin, bscan_index, undo, labels=True)
+
+Grid = tuple[Float[np.ndarray, "_"], ...]  # fractional places of B-scans, rows, A-scans among a scan's own
+
+
+def _planes(grid: Grid) -> Iterator[Float[np.ndarray, "H W 3"]]:
+    """B-scan after B-scan."""
+    within = np.stack(np.meshgrid(*grid[1:], indexing="ij"), -1)
+    for place in grid[0]:
+        yield np.concatenate([np.full((*within.shape[:2], 1), place), within], -1)
+
+
+class Volume(NamedTuple):
+    """What is answered on a grid."""
+
+    intensity: Float[np.ndarray, "P H W"]  # in [0, 1]
+    labels: Int[np.ndarray, "P H W"]
+    origin: Int[np.ndarray, "P H W"]
+    doubt: Doubted | None
+
+
+def volume_of(scan: Answered, grid: Grid, unit: float) -> Volume:
+    """The answer on a grid, a B-scan at a time. unit: of the scan's intensities, what [0, 1] spans there."""
+    shape = tuple(map(len, grid))
+    intensity, labels, origin = np.empty(shape, np.float32), np.empty(shape, np.int8), np.empty(shape, np.int8)
+    told = []
+    for i, index in enumerate(progress.bar(_planes(grid), "render", total=len(grid[0]), unit="B-scan")):
+        plane = scan.plane(index)
+        intensity[i], labels[i], origin[i] = plane.intensity, plane.labels, plane.origin
+        if plane.stated is not None:
+            told.append((plane.stated, plane.thickness))
+    doubted = None if scan.calibration is None else _doubted(scan.of, scan.calibration, told, origin, unit)
+    return Volume(intensity, labels, origin, doubted)
+
+
+def _doubted(
+    of: str, calibration: Calibration, told: list[tuple], origin: Int[np.ndarray, "P H W"], unit: float
+) -> Doubted:
     unknown = origin == ORIGINS.index("not estimable")
 
     def lain(values: list) -> Float[np.ndarray, "P H W"]:
-        back = np.maximum(upright(np.stack(values), bscan_index, undo), 0)
-        return np.where(unknown, np.nan, back).astype(np.float32)
+        return np.where(unknown, np.nan, np.stack(values)).astype(np.float32)
 
-    def along(values: list) -> Float[np.ndarray, "P K W"]:
-        each = [undo(value[:, None], np.full(len(value), place), labels=True)[:, 0] for value, place in values]
-        return np.stack(each).astype(np.float32)
-
-    half = lain([one.half * unit for one in stated])
-    if stated[0].wrong is None:
-        return origin, Doubted(of, len(calibration.people[1]), half, None, None, None)
-    wrong, halves = lain([one.wrong for one in stated]), [one.thickness for one in stated]
-    maps = (along(list(zip(found, bscan_index, strict=True))) for found in (thickness, halves))
-    return origin, Doubted(of, len(calibration.people[1]), half, wrong, *maps)
+    people, half = len(calibration.people[1]), lain([stated.half * unit for stated, _ in told])
+    if told[0][0].wrong is None:
+        return Doubted(of, people, half, None, None, None)
+    wrong = lain([stated.wrong for stated, _ in told])
+    if told[0][1] is None:
+        return Doubted(of, people, half, wrong, None, None)
+    maps = (np.stack(each).astype(np.float32) for each in zip(*((t, s.thickness) for s, t in told), strict=True))
+    return Doubted(of, people, half, wrong, *maps)
 
 
 def write(
-    folder: Path, model: Trained, scan: Scan, origin: Int[np.ndarray, "P H W"], found: Doubted | None,
+    folder: Path, model: Trained, geometry: Geometry, origin: Int[np.ndarray, "P H W"], found: Doubted | None,
     bscan_index: Float[np.ndarray, " P"],
 ) -> None:  # fmt: skip
     """measured.nii.gz, of ORIGINS; and if anything is known of them uncertainty.nii.gz (half of the interval, in the
@@ -124,20 +216,22 @@ def write(
     scan's units), label_uncertainty.nii.gz (how likely the label is wrong), both UNKNOWN where nothing is estimable,
     and thickness.csv, thickness.npz (um).
     """
-    spacing, place = scan_io.resampled_geometry(scan, bscan_index)
-    geometry = (spacing, place, scan.direction)
-    scan_io.write_labels(folder / "measured.nii.gz", origin, *geometry, ORIGINS)
+    mark = model.mark
+    scan_io.write_labels(folder / "measured.nii.gz", origin, *geometry, ORIGINS, note=mark)
     if found is None:
         return
-    scan_io.write_volume(folder / "uncertainty.nii.gz", np.nan_to_num(found.half, nan=UNKNOWN), *geometry)
+    scan_io.write_volume(folder / "uncertainty.nii.gz", np.nan_to_num(found.half, nan=UNKNOWN), *geometry, note=mark)
     if found.wrong is None or found.thickness is None or found.thickness_half is None:
         return
-    scan_io.write_volume(folder / "label_uncertainty.nii.gz", np.nan_to_num(found.wrong, nan=UNKNOWN), *geometry)
+    wrong = np.nan_to_num(found.wrong, nan=UNKNOWN)
+    scan_io.write_volume(folder / "label_uncertainty.nii.gz", wrong, *geometry, note=mark)
     maps = (found.thickness, found.thickness_half)
-    tables.write_csv(_thickness_rows(*maps, bscan_index, model.classes), folder / "thickness.csv")
+    rows = _thickness_rows(*maps, bscan_index, model.classes)
+    tables.write_csv(tables.marked(rows, mark), folder / "thickness.csv")
     with scan_io.replacing(folder / "thickness.npz") as temporary, temporary.open("wb") as file:
         names = np.array(model.classes)
-        np.savez(file, bscan=bscan_index, labels=names, thickness_um=maps[0], half_interval_um=maps[1])
+        values: dict[str, Any] = {"thickness_um": maps[0], "half_interval_um": maps[1]}
+        np.savez(file, bscan=bscan_index, labels=names, note=np.array(mark), **values)
 
 
 def _thickness_rows(

@@ -260,6 +260,16 @@ def read(folder: str | Path, model: Trained) -> Calibration | None:
     return found
 
 
+def nameless(found: Calibration) -> Calibration:
+    """The same with numbers for people: how many there were is told, who they were is not."""
+    fitting, setting = found.people
+    return found._replace(people=(_numbers(fitting, 1), _numbers(setting, 1 + len(fitting))))
+
+
+def _numbers(people: Sequence[str], first: int) -> tuple[str, ...]:
+    return tuple(f"person {i}" for i, _ in enumerate(people, first))
+
+
 def _from_json(content: Mapping[str, Any]) -> Calibration:
     def spread(part: Mapping[str, Any]) -> Spread:
         return Spread(Basis(**part["basis"]), part["weights"])

@@ -25,8 +25,12 @@ FLAGS = {
     "workdir": Flag(
         flags.DEFINE_string,
         "folder of the training, or of the sweep",
-        absent="validate: a network for the scan alone; ablate: --dry-run",
+        absent="adapt: --model; validate: a network for the scan alone; ablate: --dry-run",
     ),
+    "model": Flag(
+        flags.DEFINE_string, "folder that inr-jax export wrote; phantom: the small shipped one", absent="--workdir"
+    ),
+    "licence": Flag(flags.DEFINE_string, "under which the model is passed on, in one line", absent="none stated"),
     "output": Flag(flags.DEFINE_string, "folder for the results", absent="print alone"),
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
@@ -39,6 +43,11 @@ FLAGS = {
     ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 0}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "spacing": Flag(
+        flags.DEFINE_string,
+        "mm between rendered B-scans, rows and A-scans, such as 0.06,, (what is left out: as scanned)",
+        absent="as scanned",
+    ),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
         flags.DEFINE_enum,
@@ -180,6 +189,17 @@ def _last(argv: Sequence[str]) -> list[str]:
     """Of a key that is given twice only the last: ml_collections would join the tuples."""
     keys = [a.split("=", 1)[0] if a.startswith("--config.") and "=" in a else str(i) for i, a in enumerate(argv)]
     return [a for i, a in enumerate(argv) if keys[i] not in keys[i + 1 :]]
+
+
+def spacing(text: str | None) -> tuple[float | None, float | None, float | None] | None:
+    """The three mm of --spacing, None where one is left out. Raises InputError for anything else."""
+    try:
+        bscans, rows, ascans = (float(mm) if mm else None for mm in (text or ",,").split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}"
+        ) from error
+    return None if text is None else (bscans, rows, ascans)
 
 
 def underscored(argument: str) -> str:

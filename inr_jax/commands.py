@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from inr_jax import places
+from inr_jax import command_flags, places
 from inr_jax.errors import InputError
 
 SINGLE = "configs/single.py"  # what `validate` fits without a training
@@ -46,18 +46,19 @@ def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if not rest:
         raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
-    places.check_training(values.workdir)
+    folder = places.find_model(values.workdir, values.model)
     places.check_files(rest)
     places.check_output(values.output)
-    from inr_jax.new_scan import adapt_files
+    from inr_jax.restored import adapt_files
 
     adapt_files(
-        values.workdir,
+        folder,
         rest,
         values.output,
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
+        spacing=command_flags.spacing(values.spacing),
         laterality=values.laterality,
     )
 
@@ -65,9 +66,22 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     from inr_jax.calibrate import FILE, calibrate
+    from inr_jax.likeness import learn
 
     if calibrate(values.workdir) is not None:
         print(f"calibrated: {values.workdir}/{FILE}")
+    learn(values.workdir)
+
+
+def _export(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 2:
+        raise InputError(f"export: expected the folder of a training and one to write the model to; found {len(rest)}")
+    workdir, output = rest
+    places.check_training(workdir)
+    places.check_output(output)
+    from inr_jax.export import export
+
+    print(f"exported: {export(workdir, output, licence=values.licence)}")
 
 
 def _evaluate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -191,10 +205,18 @@ COMMANDS = {
     "adapt": Command(
         _adapt,
         "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
-        "--workdir=FOLDER SCAN... --output=FOLDER",
+        "(--workdir=FOLDER | --model=FOLDER) SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "output", "steps", "fit", "slices", "laterality"),
-        needs=("workdir", "output"),
+        ("workdir", "model", "output", "steps", "fit", "slices", "spacing", "laterality"),
+        needs=("output",),
+        takes_scans=True,
+    ),
+    "export": Command(
+        _export,
+        "a trained model as a small folder that adapts with nothing else beside it",
+        "WORKDIR MODEL [--licence=TERMS]",
+        "inr-jax export runs/oct model --licence=CC-BY-4.0",
+        ("licence",),
         takes_scans=True,
     ),
     "calibrate": Command(

@@ -69,7 +69,7 @@ def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[Re
 
 
 class Seen(NamedTuple):
-    """A B-scan as the posterior sees it."""
+    """A B-scan, or any voxels in columns of one place en face, as the posterior sees it."""
 
     laplace: Float[Array, "h w"]  # variance of the intensity
     probability: Float[Array, "h w classes"]  # of the labels, over draws of the codes
@@ -82,7 +82,7 @@ class Asker:
 
     sizes: Sizes
     informed: Callable[..., Array]  # (adapted, data, scan, B-scans, their valid voxels) -> information of the codes
-    bscan: Callable[..., Seen]  # (adapted, deviations of the codes, covariance, data, scan, place)
+    seen: Callable[..., Seen]  # (adapted, deviations of the codes, covariance, data, scan, index [h w 3])
 
 
 def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
@@ -90,9 +90,7 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     sizes = {name: (int(np.prod(a.shape[:-1])), a.shape[-1]) for name, a in arrays(model.built.codes).items()}
     axes = jnp.asarray(tuple(model.config.model.modulation.axes))
 
-    def coords_of(data: Measurements, i: Array, place: Array) -> Float[Array, "h w 3"]:
-        h, w = jnp.meshgrid(jnp.arange(rows), jnp.arange(ascans), indexing="ij")
-        index = jnp.stack([jnp.full_like(h, place, jnp.float32), h, w], -1)
+    def coords_of(data: Measurements, i: Array, index: Array) -> Float[Array, "h w 3"]:
         return index * data.scale[i] + data.shift[i]
 
     def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[Reading, Array]:
@@ -104,17 +102,19 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     @jax.jit
     def informed(adapted: Adapted, data: Measurements, i: Array, bscans: Array, valid: Array) -> Array:
         def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
-            weights, g = gradient(adapted, data, i, coords_of(data, i, one[0]))
+            h, w = jnp.meshgrid(jnp.arange(rows), jnp.arange(ascans), indexing="ij")
+            index = jnp.stack([jnp.full_like(h, one[0], jnp.float32), h, w], -1)
+            weights, g = gradient(adapted, data, i, coords_of(data, i, index))
             return uncertainty.information(total, weights, uncertainty.curvature(g, one[1]), sizes), None
 
         size = sum(array.size for array in arrays(adapted.modulation).values())
         return jax.lax.scan(add, jnp.zeros((size, size)), (bscans, valid))[0]
 
     @jax.jit
-    def bscan(
-        adapted: Adapted, deviations: Array, covariance: Array, data: Measurements, i: Array, place: Array
+    def seen(
+        adapted: Adapted, deviations: Array, covariance: Array, data: Measurements, i: Array, index: Array
     ) -> Seen:
-        coords = coords_of(data, i, place)
+        coords = coords_of(data, i, index)
         weights, g = gradient(adapted, data, i, coords)
         laplace = uncertainty.variance(g, uncertainty.at_places(covariance, weights, sizes))
         side = measurements.side_of(data, i)
@@ -124,12 +124,12 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
             values = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, codes), side, hyper)(
                 coords
             )
-            return jax.nn.softmax(values.get("segmentation", jnp.zeros((rows, ascans, 1))), -1)
+            return jax.nn.softmax(values.get("segmentation", jnp.zeros((*coords.shape[:2], 1))), -1)
 
         probability = jax.lax.map(draw, deviations)
         return Seen(laplace, probability.mean(0), probability.sum(1))
 
-    return Asker(sizes, informed, bscan)
+    return Asker(sizes, informed, seen)
 
 
 def _make_respond(
@@ -235,32 +235,47 @@ class Told(NamedTuple):
 
 def ask(evidence: Evidence, place: float, intensity: Float[np.ndarray, "H W"], labels: Int[np.ndarray, "H W"]) -> Told:
     """The doubt of a B-scan at a fractional place, given what is shown there (intensity in [0, 1])."""
+    index = np.broadcast_arrays(place, *np.ogrid[: intensity.shape[0], : intensity.shape[1]])
+    return ask_at(evidence, np.stack(index, -1).astype(float), intensity, labels)
+
+
+def ask_at(
+    evidence: Evidence,
+    index: Float[np.ndarray, "H W 3"],
+    intensity: Float[np.ndarray, "H W"],
+    labels: Int[np.ndarray, "H W"],
+) -> Told:
+    """The same of voxels at fractional (B-scan, row, A-scan), all of a column at one place en face.
+
+    Thicknesses take the rows of a column as evenly spaced; of a single row they mean nothing.
+    """
     e = evidence
-    seen = e.asker.bscan(e.adapted, e.deviations, e.posterior.covariance, e.data, e.scan, jnp.float32(place))
-    here = (np.array([place * e.spacing[0]]), *e.residual.places[1:])
+    seen = e.asker.seen(
+        e.adapted, e.deviations, e.posterior.covariance, e.data, e.scan, jnp.asarray(index, jnp.float32)
+    )
     probability = np.asarray(seen.probability)
     shown = np.take_along_axis(probability, np.minimum(labels, probability.shape[-1] - 1)[..., None], -1)[..., 0]
-    columns = np.arange(intensity.shape[1]) * e.spacing[2]
-    distance = e.known.query(np.stack([np.full_like(columns, here[0][0]), columns], -1))[0]
-    um = e.spacing[1] * 1000
+    mm = index * e.spacing
+    distance = e.known.query(mm[0][:, [0, 2]])[0]
+    step = mm[1, 0, 1] - mm[0, 0, 1] if len(mm) > 1 else e.spacing[1]
+    um = 1000 * step
     classes = range(probability.shape[-1])
     return Told(
         {
             "intensity": intensity,
             "distance": np.broadcast_to(distance, intensity.shape),
             "laplace": np.asarray(seen.laplace),
-            "residual": np.maximum(residual.at(e.residual, here)[0, ..., 0], 0),
+            "residual": np.maximum(residual.at_points(e.residual, mm.reshape(-1, 3))[:, 0], 0).reshape(labels.shape),
             "label": 1 - shown,
         },
         distance,
-        _inside(e, place, intensity.shape),
+        _inside(e, index),
         np.stack([(labels == k).sum(axis=0) * um for k in classes]),
         np.asarray(seen.rows).std(axis=0).T * um,
     )
 
 
-def _inside(evidence: Evidence, place: float, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
-    """Which voxels of a B-scan lie in the box that people were learned in."""
-    index = np.stack(np.broadcast_arrays(place, *np.ogrid[: shape[0], : shape[1]]), -1)
+def _inside(evidence: Evidence, index: Float[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
+    """Which voxels lie in the box that people were learned in."""
     scale, shift = (np.asarray(a[evidence.scan]) for a in (evidence.data.scale, evidence.data.shift))
     return np.asarray((np.abs(index * scale + shift) <= 1 + 1e-4).all(axis=-1))

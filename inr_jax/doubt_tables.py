@@ -111,7 +111,7 @@ def collect(model: Trained, population: Population, mean: Float[np.ndarray, "D H
     """Tables of the scans that are calibrated on, and the codes' prior."""
     options = model.config.doubt
     chosen = spread_over_people(population, options.scans)
-    population = _only(population, chosen)
+    population = only(population, chosen)
     answers = trained.adapt_population(model, population, shown="calibrate: adapt")
     prior = doubt.prior_of(model, answers.adapted)
     asker = doubt.make_asker(model, *population.measured.shape[1:])
@@ -154,7 +154,7 @@ def spread_over_people(population: Population, most: int) -> list[int]:
     return sorted(i for _, i in sorted(order)[:most])
 
 
-def _only(population: Population, chosen: Sequence[int]) -> Population:
+def only(population: Population, chosen: Sequence[int]) -> Population:
     """Some of its scans."""
 
     def of(value: Any) -> Any:

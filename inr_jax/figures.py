@@ -31,17 +31,17 @@ TALL = 10.0  # mm: what is as deep is no retina, and its depth is told in mm
 
 
 def bscan_panel(
-    images: Mapping[str, Float[np.ndarray, "H W"]],
+    images: Mapping[str, Float[np.ndarray, "_ _"]],
     *,
     spacing: tuple[float, float],
     title: str,
     across: str = "A-scan position (mm)",
-    labels: Mapping[str, Int[np.ndarray, "H W"]] | None = None,
+    labels: Mapping[str, Int[np.ndarray, "_ _"]] | None = None,
     classes: Sequence[str] = (),
     difference: tuple[str, str] | None = None,
 ) -> Figure:
-    """B-scans side by side in one grey scale, each under its name; `spacing` of rows and columns in mm.
-    `across` names the columns.
+    """B-scans of one place side by side in one grey scale, each under its name, whatever their pixels; `spacing` of
+    the first one's rows and columns in mm. `across` names the columns.
 
     `labels`, by the name of an image (a name of its own is shown on the first image), are drawn as outlines in one
     colour per class. `difference` names two images: the first minus the second is shown last.

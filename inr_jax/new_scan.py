@@ -1,4 +1,4 @@
-"""`inr-jax adapt`: scans of a person in; B-scans at any position, labels, numbers and a report out."""
+"""New scans of a person: read, prepared as the model was trained to see them, and what was rendered of them written."""
 
 import logging
 import re
@@ -10,22 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import (
-    between,
-    calibrate,
-    metrics,
-    preprocessing,
-    records,
-    residual,
-    scan_io,
-    scan_report,
-    slo_registration,
-    tables,
-    trained,
-)
-from inr_jax.between import Doubted
-from inr_jax.calibrate import Calibration
+from inr_jax import between, preprocessing, records, scan_io, scan_report, slo_registration, tables, trained
+from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
+from inr_jax.likeness import Judged
 from inr_jax.scan import Scan, checked_labels, checked_name
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
@@ -46,6 +34,8 @@ class Rendered(NamedTuple):
     losses: Float[np.ndarray, "n"]  # before every learned step, or the mean of every epoch
     origin: Int[np.ndarray, "P H W"]  # of a voxel: between.ORIGINS
     doubt: Doubted | None  # None: not calibrated
+    grid: tuple[Float[np.ndarray, "_"], ...]  # places of B-scans, rows and A-scans among the scan's own
+    judged: list[Judged]  # how far the scan is like those the model knows; empty: not known
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
@@ -164,125 +154,46 @@ def _grey_slo(scan: Scan) -> dict:
     }
 
 
-def adapt_scan(
-    model: Trained,
-    scan: Scan,
-    *,
-    steps: int | None = None,
-    fit: bool = False,
-    slices: int | None = None,
-    calibration: Calibration | None = None,
-) -> Rendered:
-    """Adapts to one scan and renders B-scans at `slices` even places between its first and last (its own by default).
-
-    calibration: of the model's doubt, which is told then. Raises InputError if the scan is not of the kind the model
-    was trained for.
-    """
-    if slices is not None and slices > 1 and scan.voxels.shape[0] == 1:
-        raise InputError(f"{scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}")
-    count = scan.voxels.shape[0]
-    return adapt_at(
-        model, scan, np.linspace(0, count - 1, slices or count), steps=steps, fit=fit, calibration=calibration
-    )
-
-
-def adapt_at(
-    model: Trained,
-    scan: Scan,
-    places: Float[np.ndarray, " P"],
-    *,
-    steps: int | None = None,
-    fit: bool = False,
-    calibration: Calibration | None = None,
-) -> Rendered:
-    """Adapts to one scan and renders B-scans at (fractional) places among its own. Raises InputError as adapt_scan."""
-    remarks: list[str] = []
-    population, undo = as_population(model, scan, remarks)
-    answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
-    rows = metrics.score(
-        answers.intensity[0],
-        answers.labels[0] if answers.labels is not None else None,
-        *metrics.reference(population, 0),
-        population.measured,
-        population.valid[0],
-        population.classes if population.labels is not None else (),
-    )
-    left = residual.measure(
-        answers.field[0], population.intensity[0], population.valid[0],
-        [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
-    )  # fmt: skip
-    intensity, labels = between.render_at(model, population, answers.adapted[0], left, places)
-    low, high = unit_range(scan, model.config)
-    origin, doubted = between.doubt_of(
-        model, calibration, population, answers, places, intensity, labels, undo, unit=high - low
-    )
-    intensity = preprocessing.from_unit_range(between.upright(intensity, places, undo), low, high)
-    labels = between.upright(labels, places, undo, labels=True)
-    facts = [row | {"seconds": answers.seconds[0]} for row in rows]
-    known = labels if answers.labels is not None else None
-    return Rendered(intensity, known, places, answers.adapted[0], facts, remarks, answers.losses[0], origin, doubted)
+def geometry_of(scan: Scan, rendered: Rendered) -> Geometry:
+    """Where what was rendered lies. Raises ValueError for B-scans that are not in even steps."""
+    return Geometry(*scan_io.resampled_geometry(scan, *rendered.grid), scan.direction)
 
 
 def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
     """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html,
 
-    measured.nii.gz and of a calibrated model its doubt (between.write). All or none; InputError where that cannot be.
+    measured.nii.gz, of a calibrated model its doubt (between.write), of one that knows its population likeness.csv.
+    What a model answers that was trained on a phantom is marked so. All or none; InputError where that cannot be.
     """
-    spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    with scan_io.all_or_none(folder, ("segmentation.*", *between.FILES)) as part:
-        scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
+    geometry = geometry_of(scan, rendered)
+    with scan_io.all_or_none(folder, ("segmentation.*", "likeness.*", *between.FILES)) as part:
+        scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, *geometry, note=model.mark)
         if rendered.labels is not None:
             scan_io.write_labels(
-                part / "segmentation.nii.gz", rendered.labels, spacing, origin, scan.direction, model.classes
+                part / "segmentation.nii.gz", rendered.labels, *geometry, model.classes, note=model.mark
             )
-        between.write(part, model, scan, rendered.origin, rendered.doubt, rendered.bscan_index)
-        trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
-        tables.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
+        between.write(part, model, geometry, rendered.origin, rendered.doubt, rendered.bscan_index)
+        trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation], note=model.mark)
+        scores = [{"subject": scan.name} | row for row in rendered.rows]
+        tables.write_csv(tables.marked(scores, model.mark), part / "metrics.csv")
+        if rendered.judged:
+            judged = [one._asdict() for one in rendered.judged]
+            tables.write_csv(tables.marked(judged, model.mark), part / "likeness.csv")
         scan_report.scan_report(part / "report.html", model, scan, rendered)
 
 
-def adapt_files(
-    workdir: str | Path,
-    files: Sequence[str],
-    output: str | Path,
-    *,
-    steps: int | None = None,
-    fit: bool = False,
-    slices: int | None = None,
-    laterality: str | None = None,
-) -> None:
-    """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
-
-    laterality: "R" or "L", of scans whose file does not say.
-
-    Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
-    """
-    model = trained.restore(workdir)
-    calibration = calibrate.read(workdir, model)
-    for scan in _scans(files, model.config):
-        scan = replace(scan, laterality=scan.laterality or laterality)
-        scan_io.make_folder(Path(output))
-        rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices, calibration=calibration)
-        folder = Path(output) / scan.name
-        save(folder, model, scan, rendered)
-        for remark in rendered.remarks:
-            log.warning("%s: %s", scan.name, remark)
-        score = next(row for row in rendered.rows if row["kind"] == "fitted")
-        print(f"{scan.name}: {folder} ({score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans)")
-
-
-def _scans(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
+def scans_of(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
     """Every scan of the files, read when its turn comes. Raises InputError where two would be written to one place."""
     written: dict[str, str] = {}
     for file in files:
-        for scan in _scans_of(file, config.data.interp_oct):
+        for scan in _scans_in(file, config.data.interp_oct):
             if checked_name(scan.name, file) in written:
                 raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")
             written[scan.name] = file
             yield scan
 
 
-def _scans_of(file: str, options: trained.ConfigDict) -> list[Scan]:
+def _scans_in(file: str, options: trained.ConfigDict) -> list[Scan]:
     """The scans of one file, as `data.interp_oct` says how an .npz is read."""
     if not file.endswith(".npz"):
         return [scan_io.read_scan(file)]

@@ -6,12 +6,36 @@ from pathlib import Path
 
 from inr_jax.errors import InputError
 
+SHIPPED = Path(__file__).with_name("shipped")
+
 
 def check_training(folder: str) -> None:
     """Raises InputError if there is no training in a folder."""
     for name in ("config.json", "model.json"):
         if not Path(folder, name).is_file():
             raise InputError(f"{folder}: expected a trained model ({name}); found none")
+
+
+def shipped(name: str) -> Path:
+    """The folder of a model that comes with the package: "phantom", trained on simulated eyes, to try things with."""
+    names = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
+    if name not in names:
+        raise InputError(f"expected one of the shipped models ({', '.join(names) or 'none'}); found {name}")
+    return SHIPPED / name
+
+
+def find_model(workdir: str | None, model: str | None) -> str:
+    """The folder of the model that a command is to adapt with. Raises InputError unless one of both is named."""
+    if (workdir is None) == (model is None):
+        found = "none" if model is None else "both"
+        raise InputError(
+            f"adapt: expected --workdir=FOLDER of a training or --model=FOLDER of an export; found {found}"
+        )
+    if model == "phantom":
+        return str(shipped(model))
+    folder = str(model if workdir is None else workdir)
+    check_training(folder)
+    return folder
 
 
 def is_file(path: str) -> bool:

@@ -43,6 +43,20 @@ class Undo:
             volume = _move_labels(volume, -motion) if labels else _move(volume, -motion)
         return _mirror(volume) if self.mirrored else volume
 
+    def seen_at(self, index: Float[np.ndarray, "*n 3"], shape: tuple[int, ...]) -> Float[np.ndarray, "*n 3"]:
+        """Where places of the scan, fractional (B-scan, row, A-scan), lie in the prepared scan; shape: of both.
+
+        Rows of the scan that were moved out of the prepared one lie on its edge.
+        """
+        bscan, row, column = np.moveaxis(np.asarray(index, float), -1, 0)
+        column = shape[2] - 1 - column if self.mirrored else column
+        known = np.arange(len(self.shift))
+        along = 2 * column / (shape[2] - 1) - 1 if shape[2] > 1 else np.zeros_like(column)
+        moved = row - np.interp(bscan, known, self.shift) - np.interp(bscan, known, self.tilt) * along
+        was_in = (row >= 0) & (row <= shape[1] - 1)
+        moved = np.where(was_in, np.clip(moved, 0, shape[1] - 1), moved)
+        return np.stack([bscan, moved, column], -1)
+
 
 def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
     """Turn a left eye into a right one (`mirror`) and undo the axial motion between B-scans (`align`).

@@ -109,16 +109,23 @@ def _on_grid(field: sitk.Image, like: sitk.Image) -> sitk.Image:
     return sitk.Resample(field, like, sitk.Transform(), sitk.sitkLinear, 0.0, field.GetPixelID(), True)
 
 
-def along(u: Float[np.ndarray, "2 H W"], share: float) -> tuple[np.ndarray, np.ndarray]:
-    """x and x + u(x), both [2, H, W], of the voxels y = x + share u(x) of a grid.
+def along(
+    u: Float[np.ndarray, "2 H W"],
+    share: float | Float[np.ndarray, "*n"],
+    y: Float[np.ndarray, "2 *n"] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """x and x + u(x), both [2, *n], of places y = x + share u(x): rows and columns, by default all pixels.
 
     x <- y - share u(x), a fixed point where share |grad u| < 1: Chen et al., Med. Phys. 35 (2008) 81.
     """
-    y = np.indices(u.shape[1:]).astype(np.float64)
-    moved = u
+
+    def displaced(x: np.ndarray) -> np.ndarray:
+        return np.stack([map_coordinates(axis, x, order=1, mode="nearest") for axis in u])
+
+    y, moved = (np.indices(u.shape[1:]).astype(np.float64), u) if y is None else (y, displaced(y))
     for _ in range(INVERSION):
         x = y - share * moved
-        moved = np.stack([map_coordinates(axis, x, order=1, mode="nearest") for axis in u])
+        moved = displaced(x)
     x = y - share * moved
     return x, x + moved
 
@@ -144,10 +151,10 @@ def carry(slices: Slices, measured: Bool[np.ndarray, "D"], paths: Paths) -> np.n
     return out
 
 
-def warped(image: Float[np.ndarray, "H W C"], at: Float[np.ndarray, "2 H W"]) -> np.ndarray:
-    """The image read at places in rows and columns, [H, W, C]."""
+def warped(image: Float[np.ndarray, "H W C"], at: Float[np.ndarray, "2 *n"], order: int = CUBIC) -> np.ndarray:
+    """The image read at places in rows and columns, [*n, C], by splines of a degree."""
     channels = np.moveaxis(image, -1, 0)
-    return np.stack([map_coordinates(c, at, order=CUBIC, mode="nearest") for c in channels], axis=-1)
+    return np.stack([map_coordinates(c, at, order=order, mode="nearest") for c in channels], axis=-1)
 
 
 def interpolate_registered(samples: Slices, measured: Bool[np.ndarray, "D"], found: Registered) -> np.ndarray:

@@ -153,14 +153,13 @@ Answer = tuple[Float[Array, "*n C"], UInt8[Array, "*n"]]
 
 def _asked(
     built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None
-) -> Callable[[Coords], Answer]:
-    """Intensity and most probable label as a function of coordinates; label 0 where there is no segmentation."""
+) -> Callable[[Coords], tuple[Float[Array, "*n C"], Float[Array, "*n K"]]]:
+    """Intensity and logits of the labels as a function of coordinates; one logit where there is no segmentation."""
     at = built.learner.bind(field, modulation, side, hyper)
 
-    def answers(coords: Coords) -> Answer:
+    def answers(coords: Coords) -> tuple[Array, Array]:
         values = at(coords)
-        logits = values.get("segmentation", jnp.zeros((len(coords), 1)))
-        return values["intensity"], logits.argmax(-1).astype(jnp.uint8)
+        return values["intensity"], values.get("segmentation", jnp.zeros((len(coords), 1)))
 
     return answers
 
@@ -171,10 +170,11 @@ def block() -> int:
 
 
 def answer(
-    built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None, coords: Float[Array, "n k"]
-) -> Answer:
-    """Intensity and most probable label at points, block by block."""
-    return points.in_blocks(_asked(built, hyper, field, modulation, side), block())(coords)
+    built: Model, hyper: Hyper, field: Params, modulation: Modulation, side: Side | None, coords: Float[Array, "*n k"]
+) -> tuple[Float[Array, "*n C"], Float[Array, "*n K"]]:
+    """Intensity and probabilities of the labels at points, block by block."""
+    intensity, logits = points.in_blocks(_asked(built, hyper, field, modulation, side), block())(coords)
+    return intensity, jax.nn.softmax(logits, -1)
 
 
 def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Array, Array]]:
@@ -191,7 +191,8 @@ def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Arra
 
         def from_voxel(first: Array) -> Answer:
             flat = jnp.minimum(first + jnp.arange(size), voxels - 1)
-            return at(coordinates.unravel(flat, grid) * data.scale[i] + data.shift[i])
+            values, logits = at(coordinates.unravel(flat, grid) * data.scale[i] + data.shift[i])
+            return values, logits.argmax(-1).astype(jnp.uint8)
 
         intensity, labels = jax.lax.map(from_voxel, jnp.arange(0, voxels, size))
         return (

@@ -17,12 +17,12 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter
 
 from inr_jax.errors import InputError
 from inr_jax.interpolation import axis_masks, interpolate
-from inr_jax.registered import along, displacement, warped
+from inr_jax.registered import CUBIC, along, displacement, warped
 
 PATHS = ("straight", "registered")
 # The field's B-scans hold no speckle: what registers them is not that which suits measured ones. Found on validation
@@ -47,18 +47,27 @@ class Residual(NamedTuple):
     carried: Carried | None  # None: straight across
 
 
-def weights(places: Float[np.ndarray, "m"], asked: Float[np.ndarray, "n"], length: float) -> Float[np.ndarray, "n m"]:
-    """What each of the m rising places contributes to each of the n asked ones; it fades beyond the ends."""
+def _neighbours(
+    places: Float[np.ndarray, "m"], asked: Float[np.ndarray, "n"], length: float
+) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n 2"]]:
+    """The place at or before each asked one (not the last of several), and what it and the next one contribute."""
     if len(places) == 1:
-        return np.exp(-np.abs(asked[:, None] - places) / length)
+        near = np.exp(-np.abs(asked - places[0]) / length)
+        return np.zeros(len(asked), int), np.stack([near, np.zeros_like(near)], -1)
     left = np.clip(np.searchsorted(places, asked, side="right") - 1, 0, len(places) - 2)
     gap = places[left + 1] - places[left]
     inside = np.clip(asked - places[left], 0, gap)
     beyond = np.exp(-np.maximum(np.maximum(places[0] - asked, asked - places[-1]), 0) / length)
+    shares = [_sinh_ratio((gap - inside) / length, gap / length), _sinh_ratio(inside / length, gap / length)]
+    return left, beyond[:, None] * np.stack(shares, -1)
+
+
+def weights(places: Float[np.ndarray, "m"], asked: Float[np.ndarray, "n"], length: float) -> Float[np.ndarray, "n m"]:
+    """What each of the m rising places contributes to each of the n asked ones; it fades beyond the ends."""
+    left, shares = _neighbours(places, asked, length)
     out = np.zeros((len(asked), len(places)))
-    rows = np.arange(len(asked))
-    out[rows, left] = beyond * _sinh_ratio((gap - inside) / length, gap / length)
-    out[rows, left + 1] = beyond * _sinh_ratio(inside / length, gap / length)
+    for k in range(min(2, len(places))):
+        out[np.arange(len(asked)), left + k] = shares[:, k]
     return out
 
 
@@ -144,6 +153,29 @@ def _carried(
         way = ways[n] - i
         ends = zip(carried.samples[i : i + 2], along(carried.displacement(i), way), shares[n, i : i + 2], strict=True)
         out[n] = sum(share * warped(bscan, x) for bscan, x, share in ends)
+    return out
+
+
+def at_points(residual: Residual, asked: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n C"]:
+    """The residual at loose places (mm) of a volume without gaps in rows and A-scans: `at`, linear within B-scans."""
+    first, *within = residual.places
+    pixel = np.stack([np.interp(asked[:, k], p, np.arange(len(p))) for k, p in enumerate(within, start=1)])
+    ways = np.interp(asked[:, 0], first, np.arange(len(first)))
+    moves = (np.abs(ways - np.round(ways)) > SAME) & (residual.carried is not None)
+    left, shares = _neighbours(first, asked[:, 0], residual.length)
+    out = np.zeros((len(asked), residual.samples.shape[-1]))
+    for i in np.unique(left):
+        for here in (np.flatnonzero((left == i) & kind) for kind in (moves, ~moves)):
+            if not len(here):
+                continue
+            if moves[here[0]] and residual.carried is not None:
+                ends, order = residual.carried.samples[i : i + 2], CUBIC
+                places = along(residual.carried.displacement(int(i)), ways[here] - i, pixel[:, here])
+            else:
+                ends, order = residual.samples[i : i + 2], 1
+                places = (pixel[:, here],) * 2
+            for k, bscan in enumerate(ends):
+                out[here] += shares[here, k, None] * warped(bscan, places[k], order)
     return out
 
 

@@ -34,6 +34,18 @@ class Scan:
     person: str = ""
 
 
+def index_of(scan: Scan, mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Fractional (B-scan, row, A-scan) of places in mm, (x, y, z) in LPS as ITK has them."""
+    axes = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing[::-1])
+    return np.linalg.solve(axes, (np.asarray(mm, float) - np.array(scan.origin))[..., None])[..., ::-1, 0]
+
+
+def mm_of(scan: Scan, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Places in mm, (x, y, z) in LPS, of fractional (B-scan, row, A-scan)."""
+    axes = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing[::-1])
+    return np.array(scan.origin) + np.asarray(index, float)[..., ::-1] @ axes.T
+
+
 def checked(scan: Scan, where: str) -> Scan:
     """The scan, or InputError where its spacing or voxels cannot be a measurement."""
     if not all(np.isfinite(s) and s > 0 for s in scan.spacing):

@@ -17,7 +17,7 @@ from inr_jax.errors import InputError
 from inr_jax.label_tables import itk_snap_table, slicer_table
 from inr_jax.npz_io import read_npz_scans
 from inr_jax.scan import Scan as Scan
-from inr_jax.scan import Triple, checked, checked_labels
+from inr_jax.scan import Triple, checked, checked_labels, mm_of
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SLO_SUFFIXES = (*IMAGE_SUFFIXES, ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
@@ -129,21 +129,20 @@ def with_slo(scan: Scan, path: Path) -> Scan:
     return replace(scan, slo_spacing=(y, x), ascans_on_slo=on_slo)
 
 
-def resampled_geometry(scan: Scan, bscan_index: Float[np.ndarray, " P"]) -> tuple[Triple, Triple]:
-    """Spacing and origin of B-scans rendered at evenly spaced (fractional) positions among the scan's own.
+def resampled_geometry(scan: Scan, *index: Float[np.ndarray, "_"]) -> tuple[Triple, Triple]:
+    """Spacing and origin of what is rendered at evenly spaced (fractional) positions among the scan's own B-scans,
 
-    Raises ValueError where the positions are not rising and evenly spaced: no NIfTI geometry can say that.
+    rows and A-scans, in this order; of axes left out at its own. Raises ValueError where positions do not rise in even
+    steps: no NIfTI geometry can say that.
     """
-    step = float(bscan_index[1] - bscan_index[0]) if len(bscan_index) > 1 else 1.0
-    if step <= 0 or not np.allclose(np.diff(bscan_index), step):
-        raise ValueError("B-scan positions must rise in even steps")
-    along = np.array(scan.direction).reshape(3, 3)[:, 2]
-    origin = np.array(scan.origin) + along * float(bscan_index[0]) * scan.spacing[0]
-    return (scan.spacing[0] * step, scan.spacing[1], scan.spacing[2]), (
-        float(origin[0]),
-        float(origin[1]),
-        float(origin[2]),
-    )
+    spacing, first = list(scan.spacing), np.zeros(3)
+    for axis, places in enumerate(index):
+        step = float(places[1] - places[0]) if len(places) > 1 else 1.0
+        if step <= 0 or not np.allclose(np.diff(places), step):
+            raise ValueError("positions must rise in even steps")
+        spacing[axis], first[axis] = scan.spacing[axis] * step, places[0]
+    (d, h, w), (x, y, z) = spacing, mm_of(scan, first).tolist()
+    return (d, h, w), (x, y, z)
 
 
 @contextmanager
@@ -166,9 +165,14 @@ def write_volume(
     spacing: Triple,
     origin: Triple,
     direction: tuple[float, ...],
+    *,
+    note: str = "",
 ) -> None:
-    """Write [D, H, W] as a float32 image; the suffix says which kind. InputError where that cannot be."""
-    _write_image(Path(path), array.astype(np.float32), spacing, origin, direction)
+    """Write [D, H, W] as a float32 image; the suffix says which kind, `note` goes into its header (NIfTI: descrip).
+
+    InputError where that cannot be.
+    """
+    _write_image(Path(path), array.astype(np.float32), spacing, origin, direction, note)
 
 
 def write_labels(
@@ -178,11 +182,13 @@ def write_labels(
     origin: Triple,
     direction: tuple[float, ...],
     classes: tuple[str, ...],
+    *,
+    note: str = "",
 ) -> None:
-    """Write a uint8 image, with their names beside it: `.txt` for ITK-SNAP, `.ctbl` for 3D Slicer."""
+    """Write a uint8 image, their names beside it: `.txt` for ITK-SNAP, `.ctbl` for 3D Slicer. note: of its header."""
     path = Path(path)
     labels = checked_labels(array, len(classes), str(path)).astype(np.uint8)
-    _write_image(path, labels, spacing, origin, direction)
+    _write_image(path, labels, spacing, origin, direction, note)
     for suffix, table in ((".txt", itk_snap_table(classes)), (".ctbl", slicer_table(classes))):
         with replacing(path.with_name(stem(path) + suffix)) as temporary:
             temporary.write_text(table, encoding="utf-8")
@@ -201,11 +207,14 @@ def _write_image(
     spacing: Triple,
     origin: Triple,
     direction: tuple[float, ...],
+    note: str,
 ) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing[::-1])
     image.SetOrigin(origin)
     image.SetDirection(direction)
+    if note:
+        image.SetMetaData("ITK_FileNotes", note)
     _write(path, image)
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from inr_jax import calibration, figures, metrics
 from inr_jax.between import ORIGINS, Doubted
 from inr_jax.page import Picture, noted, write_report
-from inr_jax.scan import Scan
+from inr_jax.scan import Scan, Triple
 from inr_jax.trained import Trained
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_s
         "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
     }
     facts |= {f"Remark {i}": remark for i, remark in enumerate(rendered.remarks, start=1)}
+    if rendered.judged:
+        facts["Like the scans that the model knows"] = (
+            "no, see the remarks" if any(one.unlike for one in rendered.judged) else "yes, as far as was compared"
+        )
     pictures = [_scan_example(scan, rendered, model.classes), _reslice(scan, rendered)]
     if rendered.labels is not None and model.is_oct:
-        pictures.append(_scan_thickness(scan, rendered.labels, rendered.bscan_index))
+        pictures.append(_scan_thickness(scan, rendered, rendered.labels))
     if rendered.doubt is not None:
         facts["Uncertainty"] = _said(rendered.doubt, model.note)
         pictures += [_scan_doubt(scan, rendered, rendered.doubt), *_thickness_doubt(scan, rendered, rendered.doubt)]
@@ -69,11 +73,11 @@ def _reslice(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Picture:
     column = scan.voxels.shape[2] // 2
     images = {
         "measured, nearest B-scan": scan.voxels[np.rint(rendered.bscan_index).astype(int), :, column].T,
-        "model": rendered.intensity[:, :, column].T,
+        "model": rendered.intensity[:, :, rendered.intensity.shape[2] // 2].T,
     }
     figure = figures.bscan_panel(
         images,
-        spacing=(scan.spacing[1], _step(scan, rendered.bscan_index)),
+        spacing=(scan.spacing[1], _spacing(scan, rendered)[0]),
         title=f"A cut across the B-scans, at A-scan {column}",
         across="B-scan position (mm)",
     )
@@ -81,15 +85,20 @@ def _reslice(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Picture:
     return Picture(figures.png(figure), "Across the B-scans", alt, "The measurement repeats its nearest B-scan.")
 
 
-def _step(scan: Scan, index: Float[np.ndarray, "P"]) -> float:
-    """mm between rendered B-scans."""
-    return scan.spacing[0] * (float(index[1] - index[0]) if len(index) > 1 else 1.0)
+def _spacing(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Triple:
+    """mm between rendered B-scans, rows and A-scans."""
+    d, h, w = (
+        mm * (float(places[1] - places[0]) if len(places) > 1 else 1.0)
+        for mm, places in zip(scan.spacing, rendered.grid, strict=True)
+    )
+    return d, h, w
 
 
-def _scan_thickness(scan: Scan, labels: Int[np.ndarray, "P H W"], index: Float[np.ndarray, "P"]) -> Picture:
+def _scan_thickness(scan: Scan, rendered: "inr_jax.new_scan.Rendered", labels: Int[np.ndarray, "P H W"]) -> Picture:
+    spacing, index = _spacing(scan, rendered), rendered.bscan_index
     figure = figures.en_face_maps(
-        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), scan.spacing[1])},
-        spacing=(_step(scan, index), scan.spacing[2]),
+        {"model": metrics.thickness(labels, range(1, int(labels.max()) + 1), spacing[1])},
+        spacing=(spacing[0], spacing[2]),
         measured=np.isclose(index, np.rint(index)),
         title=f"{scan.name}: thickness of all labelled layers",
         quantity="thickness (µm)",
@@ -118,7 +127,9 @@ def _scan_doubt(scan: Scan, rendered: "inr_jax.new_scan.Rendered", doubt: Doubte
     name = f"model, B-scan {rendered.bscan_index[at]:.2f}"
     half = f"half of its {calibration.LEVEL:.0%} interval"
     figure = figures.bscan_panel(
-        {name: rendered.intensity[at], half: np.nan_to_num(doubt.half[at])}, spacing=scan.spacing[1:], title=scan.name
+        {name: rendered.intensity[at], half: np.nan_to_num(doubt.half[at])},
+        spacing=_spacing(scan, rendered)[1:],
+        title=scan.name,
     )
     alt = "An answered B-scan beside half of the interval of every voxel, on one grey scale."
     caption = (
@@ -137,7 +148,7 @@ def _thickness_doubt(scan: Scan, rendered: "inr_jax.new_scan.Rendered", doubt: D
     mean = np.where(known, doubt.thickness_half, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     figure = figures.en_face_maps(
         {"mean over layers": np.where(known.any(axis=1), mean, np.nan)},
-        spacing=(_step(scan, rendered.bscan_index), scan.spacing[2]),
+        spacing=_spacing(scan, rendered)[::2],
         measured=np.isclose(rendered.bscan_index, np.rint(rendered.bscan_index)),
         title=f"{scan.name}: half of the {calibration.LEVEL:.0%} interval of a layer's thickness",
         quantity="half of the interval (µm)",

@@ -235,6 +235,11 @@ def _finite(value: float | int) -> float | int | None:
     return value if math.isfinite(value) else None
 
 
+def marked(rows: Sequence[Row], mark: str) -> list[Row]:
+    """The rows with what must be said of all of them (`note`); as they are where nothing must."""
+    return [{**row, "note": mark} if mark else row for row in rows]
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Rows under the names of all their keys; what a row lacks, and nan, is left empty. Complete or not at all."""
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -24,6 +24,7 @@ from inr_jax import (
     data,
     entering,
     epochs,
+    likeness,
     measurements,
     model,
     progress,
@@ -156,6 +157,7 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
             checkpoint.save(folder, state, step=0, validation=WORST, keep=1)
     if config.doubt.calibrate and recipe.stages(config) and not calibrate.is_current(folder):
         calibrate.calibrate(folder)
+        likeness.learn(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A trained model and what it does with scans: `restore(workdir)`, then adapt, fit and ask."""
+"""A trained model and what it does with scans: `restore(folder)`, then adapt, fit and ask."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ from inr_jax import (
     recipe,
     render,
     residual,
+    sealed,
     workdir,
 )
 from inr_jax.config_script import check_keys, load_config
@@ -69,6 +70,11 @@ class Trained:
         """Whether its labels are layers of a retina."""
         return self.config.data.name in OCT
 
+    @property
+    def mark(self) -> str:
+        """What everything that it answers is marked by: "trained on a phantom", or nothing."""
+        return f"trained on a {self.note}" if self.note == "phantom" else ""
+
     def check(self, population: Population) -> None:
         """Raises InputError if the scans are not of the kind this model was trained for."""
         found = Signal.of(population)
@@ -82,22 +88,28 @@ class Trained:
 
 
 def restore(folder: str | Path, *, best: bool = True) -> Trained:
-    """The model of a training's folder: by default the checkpoint that validated best.
+    """The model of a training's folder (by default the checkpoint that validated best), or an exported one.
 
-    Raises InputError if the folder holds no training, one of a version with fewer keys, one that is still in its
-    auto-decoder, or no checkpoint that can be read.
+    Raises InputError if the folder holds neither, one of a version with fewer keys, one that is still in its
+    auto-decoder, no checkpoint that can be read, or an exported model that is damaged.
     """
     folder = Path(folder)
+    if is_exported := sealed.is_sealed(folder):
+        sealed.check_seal(folder)
     facts = workdir.read_json(folder / workdir.MODEL)
     config = load_config(folder / workdir.CONFIG)
     check_keys(config, folder / workdir.CONFIG)
     signal = Signal(**facts["signal"])
     built = model.build(config, signal)
     like = jax.eval_shape(lambda: recipe.initial_state(config, built, facts["training_scans"]))
-    state, step = checkpoint.restore(folder, like, best=best)
-    _check_stage(folder, config, step)
+    if is_exported:
+        params = sealed.read_weights(folder, like.params)
+    else:
+        state, step = checkpoint.restore(folder, like, best=best)
+        _check_stage(folder, config, step)
+        params = state.params
     half = np.asarray(facts["half_extent_mm"], np.float32)
-    return Trained(config, built, state.params, signal, half, tuple(facts["classes"]), facts["note"])
+    return Trained(config, built, params, signal, half, tuple(facts["classes"]), facts["note"])
 
 
 def _check_stage(folder: Path, config: ConfigDict, step: int) -> None:
@@ -165,9 +177,7 @@ def adapt_population(
         intensity.append(put_back(trained.config, values, population, i))
         alone.append(np.clip(values, 0, 1))
         labels.append(classes.astype(np.int32))
-    from_own = trained.config.adapt.labels and population.labels is not None
-    has_head = trained.signal.classes and trained.config.model.segmentation
-    knows = has_head and (recipe.stages(trained.config) or from_own)
+    knows = has_labels(trained, population.labels is not None)
     return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds, losses)
 
 
@@ -178,6 +188,12 @@ def _check_finite(name: str, values: Float[np.ndarray, "*grid C"]) -> None:
             f"{name}: expected steps that converge; found an answer that is not finite: take as many as were trained, "
             "or a lower rate (adapt.rate, fit.rate)"
         )
+
+
+def has_labels(trained: Trained, has_own: bool) -> bool:
+    """Whether a model answers labels: it has learned them of others, or learns from those that the scan has itself."""
+    has_head = bool(trained.signal.classes and trained.config.model.segmentation)
+    return has_head and (bool(recipe.stages(trained.config)) or (trained.config.adapt.labels and has_own))
 
 
 def put_back(
@@ -219,10 +235,10 @@ def _check_draws(config: ConfigDict, *, fit: bool) -> None:
         raise InputError(f"adapt.epochs: expected 1 or more with loss.intensity {name}, which needs B-scans; found 0")
 
 
-def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation]) -> None:
-    """Adapted modulations of N scans in one .npz: `names` [N], and each leaf [N, ...] by its path: grid/level_0."""
+def save_modulations(path: Path, names: Sequence[str], modulations: Sequence[Modulation], *, note: str = "") -> None:
+    """Adapted modulations of N scans in one .npz: `names` [N], leaves [N, ...] by path (grid/level_0), `note`."""
     stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modulations)
     leaves = jax.tree_util.tree_leaves_with_path(stacked)
     flat = {jax.tree_util.keystr(place, simple=True, separator="/"): leaf for place, leaf in leaves}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, names=np.array(names), **flat)
+        np.savez(file, names=np.array(names), note=np.array(note), **flat)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, new_scan, preprocessing, raw_scans, records, report, scan_io, tables, trained, workdir
+from inr_jax import baselines, preprocessing, raw_scans, records, report, result, scan_io, tables, trained, workdir
 from inr_jax.baselines import Prediction
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
@@ -143,7 +143,7 @@ def _assess(
     """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
     dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
     low, high = unit = float(kept.voxels.min()), float(kept.voxels.max())  # whatever the model takes as 0 and 1
-    rendered = new_scan.adapt_at(model, kept, np.arange(len(dense.voxels)) / keep_every)
+    rendered = result.adapt(model, kept).render_at(np.arange(len(dense.voxels)) / keep_every)
     beyond = float(((dense.voxels < low) | (dense.voxels > high)).mean())
     if beyond > CLIPPED:
         rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")

@@ -22,6 +22,8 @@ REMARKS = (
     "clipped",
     "left off",
     "uncertainty",
+    "unlike",
+    "trained on a phantom",
 )  # of the lines that are no errors
 
 
@@ -106,7 +108,12 @@ def write_population(path: Path, count: int = 2, shape: tuple[int, int, int] = S
 
 def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...], classes: tuple[str, ...] = ()):
     """What a training leaves, with the weights it began with."""
-    facts = {"signal": signal._asdict(), "classes": classes, "half_extent_mm": half, "note": "", "training_scans": 2}
+    facts = {"signal": signal._asdict(), "classes": classes, "half_extent_mm": half, "note": ""}
+    data = {"train": "0" * 64, "validation": "1" * 64, "note": ""}
+    workdir.write_json(
+        folder / workdir.MANIFEST, {"seed": 0, "versions": workdir.versions(), "git": None, "data": data}
+    )
+    facts |= {"training_scans": 2, "training_people": 2}
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
     workdir.write_json(folder / workdir.MODEL, facts)
     state = recipe.initial_state(config, model.build(config, signal), 2)

@@ -12,8 +12,11 @@ import jax
 import parity
 import pytest
 import toy
+from command import untrained
+from synthetic import write_folds
 
-from inr_jax import demo
+from inr_jax import calibrate, demo
+from inr_jax.model import Signal
 
 os.environ["INR_JAX_CACHE"] = "off"  # commands in tests compile what they run, and leave nothing in the user's home
 
@@ -58,6 +61,20 @@ def toy_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_model(toy_demo: Path) -> Path:
     """The folder of a training at toy size."""
     return toy_demo / "model"
+
+
+@pytest.fixture(scope="session")
+def calibrated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the weights it began with, for folds of layered eyes, calibrated on two validation people."""
+    folds = write_folds(tmp_path_factory.mktemp("folds"), people=(5, 1), shape=(9, 16, 12))
+    config = toy.get_config()
+    config.data.update({"name": "interp_oct", "path": str(folds)})
+    config.data.interp_oct.validation_people = 0.4
+    config.hyper.step_size = 0.1
+    half = (1.3, 0.04, 0.5)
+    folder = untrained(folds / "w", config, Signal(3, 1, 13, slo=True), half, tuple(config.data.interp_oct.classes))
+    assert calibrate.calibrate(folder) is not None
+    return folder
 
 
 @pytest.fixture(params=parity.LIMITS)

@@ -9,31 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import toy
-from command import tree, untrained
-from synthetic import write_folds
+from command import tree
 
 from inr_jax import between, calibrate, calibration, data, doubt, doubt_scores, doubt_tables, measurements, trained
 from inr_jax.errors import InputError
 from inr_jax.main import main
-from inr_jax.model import Signal, hyper_of
+from inr_jax.model import hyper_of
 from inr_jax.residual import corrected
 
 DOUBTED = {"uncertainty.nii.gz", "label_uncertainty.nii.gz", "thickness.csv", "thickness.npz"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model with the weights it began with, for folds of layered eyes, calibrated on two validation people."""
-    folds = write_folds(tmp_path_factory.mktemp("folds"), people=(5, 1), shape=(9, 16, 12))
-    config = toy.get_config()
-    config.data.update({"name": "interp_oct", "path": str(folds)})
-    config.data.interp_oct.validation_people = 0.4
-    config.hyper.step_size = 0.1
-    half = (1.3, 0.04, 0.5)
-    folder = untrained(folds / "w", config, Signal(3, 1, 13, slo=True), half, tuple(config.data.interp_oct.classes))
-    assert calibrate.calibrate(folder) is not None
-    return folder
+def folder(calibrated_model):
+    return calibrated_model
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from inr_jax.data.phantom_oct import scan_of
 from inr_jax.errors import InputError
 from inr_jax.main import main
 from inr_jax.model import Signal
-from inr_jax.new_scan import adapt_scan, as_population, unit_range
+from inr_jax.new_scan import as_population, unit_range
 from inr_jax.phantom import CLASSES, make_eye
 from inr_jax.prepare import prepare
+from inr_jax.result import adapt
 from inr_jax.scan import Scan
 from inr_jax.scan_io import read_scan
 
@@ -123,14 +124,14 @@ def test_a_left_eye_is_rendered_as_the_mirror_image_of_the_same_scan_held_as_a_r
     left = Scan(layers(), SPACING, laterality="L", name="eye")
     right = preprocessing.mirrored_scan(left)
     assert right.laterality == "R"
-    rendered = [adapt_scan(still_model, scan, slices=3) for scan in (left, right)]
+    rendered = [adapt(still_model, scan).render(3) for scan in (left, right)]
     np.testing.assert_allclose(rendered[0].intensity, rendered[1].intensity[..., ::-1], atol=1e-5)
     assert (rendered[0].labels != rendered[1].labels[..., ::-1]).mean() < 0.01
 
 
 def test_fewer_rendered_bscans_are_those_of_the_full_rendering(still_model):
     scan = Scan(layers(), SPACING, laterality="R", name="eye")
-    all_of_them, some = (adapt_scan(still_model, scan, slices=n) for n in (None, 3))
+    all_of_them, some = (adapt(still_model, scan).render(n) for n in (None, 3))
     np.testing.assert_array_equal(some.bscan_index, [0, 2, 4])
     np.testing.assert_allclose(some.intensity, all_of_them.intensity[::2], atol=1e-6)
     assert all_of_them.intensity.dtype == np.float32
@@ -139,7 +140,7 @@ def test_fewer_rendered_bscans_are_those_of_the_full_rendering(still_model):
 @pytest.mark.parametrize("bscans", [1, 2])
 def test_a_scan_of_one_or_two_bscans_is_adapted(bscans, model):
     scan = Scan(layers((bscans, *SHAPE[1:])), SPACING, laterality="R", name="eye")
-    rendered = adapt_scan(model, scan)
+    rendered = adapt(model, scan).render()
     assert rendered.intensity.shape == scan.voxels.shape
     assert np.isfinite(rendered.rows[0]["psnr"])
 
@@ -153,7 +154,7 @@ def test_another_spacing_and_shape_is_another_part_of_the_same_box(still_model):
     np.testing.assert_allclose(placed[0].scale[0, 1:], 2 * placed[1].scale[0, 1:], rtol=1e-6)
     edges = [d.shift[0] - d.scale[0] / 2 for d in placed]  # where the grid begins
     np.testing.assert_allclose(edges[0], edges[1], rtol=1e-5)
-    assert adapt_scan(still_model, coarse).intensity.shape == (3, 24, 12)
+    assert adapt(still_model, coarse).render().intensity.shape == (3, 24, 12)
 
 
 def test_several_subjects_of_one_file_are_written_each(toy_model, tmp_path, capsys):
@@ -246,7 +247,7 @@ def test_a_scan_for_an_interp_oct_model_is_scaled_mirrored_and_left_as_its_loade
             n: (population.intensity[i], population.slo[i], population.slo_affine[i])
             for i, n in enumerate(population.names)
         }
-    for scan in new_scan._scans([str(path)], config):
+    for scan in new_scan.scans_of([str(path)], config):
         population, _ = as_population(model, scan, [])
         for found, expected in zip(
             (population.intensity, population.slo, population.slo_affine), loaded[scan.name], strict=True
@@ -267,7 +268,7 @@ def test_where_folds_are_taken_as_they_are_so_is_a_scan(tmp_path):
     model = other_model(tmp_path / "w", name="interp_oct", normalise_by="none", slo=False, use_valid=False)
     dim = np.stack([0.5 * layers(seed=i).transpose(1, 2, 0) for i in range(2)])
     path = write_population(tmp_path / "eyes.npz", oct_vols=dim, valid_vols=dim > 0.1, slo_imgs=np.ones((2, 1, 1)))
-    for scan in new_scan._scans([str(path)], model.config):
+    for scan in new_scan.scans_of([str(path)], model.config):
         assert unit_range(scan, model.config) == (0, 1)
         assert scan.slo is None
         assert scan.valid is None
@@ -292,5 +293,5 @@ def test_of_prepared_files_it_is_said_that_they_stay_as_they_are(tmp_path, caplo
     folder = prepare(config, tmp_path / "folds")
     model = other_model(tmp_path / "w", name="interp_oct")
     with caplog.at_level("WARNING"):
-        list(new_scan._scans([str(folder / "dataset_flat_subsmpl4_test_fold1.npz")], model.config))
+        list(new_scan.scans_of([str(folder / "dataset_flat_subsmpl4_test_fold1.npz")], model.config))
     assert "was prepared: answers lie in its own geometry, flattened and cropped as it is" in caplog.text

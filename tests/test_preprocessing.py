@@ -112,6 +112,24 @@ def test_motion_of_a_left_eye_is_found_in_the_mirrored_frame() -> None:
     assert np.abs(undo.tilt + tilt).max() < 0.5
 
 
+def test_a_voxel_of_the_scan_lies_in_the_prepared_one_where_it_was_moved_to() -> None:
+    """Against the moving itself: the prepared scan, read at these places, is the scan."""
+    shift, tilt = random_motion(0, 3.0)
+    scan = layered_scan(shift, tilt)  # a left eye
+    scan = replace(scan, voxels=ndimage.gaussian_filter(scan.voxels, (0, 2, 2)))
+    prepared, undo = prepare(scan, mirror=True, align=True)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), -1).astype(float)
+    seen = undo.seen_at(index, SHAPE)
+    back = ndimage.map_coordinates(prepared.voxels, np.moveaxis(seen, -1, 0), order=1, mode="nearest")
+    np.testing.assert_allclose(back[:, 20:-20], scan.voxels[:, 20:-20], atol=0.02)
+    np.testing.assert_allclose(seen[..., 2], SHAPE[2] - 1 - index[..., 2])
+    assert (seen[..., 1] >= 0).all()
+    assert (seen[..., 1] <= SHAPE[1] - 1).all()
+    between = undo.seen_at(np.array([[3.5, 60.0, 7.0]]), SHAPE)[0, 1]
+    assert between == pytest.approx(seen[3:5, 60, 7, 1].mean())
+    assert undo.seen_at(np.array([[3.0, -9.0, 7.0]]), SHAPE)[0, 1] < 0  # beyond the scan stays beyond
+
+
 def test_one_jump_does_not_move_the_other_b_scans() -> None:
     shift = np.zeros(SHAPE[0])
     shift[5] = 12.0

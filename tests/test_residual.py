@@ -154,3 +154,29 @@ def test_a_registered_path_needs_whole_bscans(kind):
         )
     with pytest.raises(InputError, match=r"path: expected one of straight, registered; found 'curved'"):
         residual.corrected(image, image, np.ones_like(measured), measured, np.ones(2), **options(1.0, path="curved"))
+
+
+@pytest.mark.parametrize("path", residual.PATHS)
+def test_loose_places_have_the_residual_of_the_grid_through_them(path):
+    shape, spacing = (4, 24, 20), np.array([0.3, 0.01, 0.05])
+    field, intensity = (gaussian_filter(volume(*shape), (0, 2, 2, 0)) for _ in range(2))
+    masks = [np.ones(n, bool) for n in shape]
+    found = residual.measure(
+        field, intensity, np.ones(shape, bool), masks, spacing, **options(0.4, sigma=(0.5, 1.0), path=path)
+    )
+    asked = (
+        np.array([-0.2, 0.0, 0.13, 0.3, 0.71, 0.9, 1.2]),
+        *(np.arange(n) * s for n, s in zip(shape[1:], spacing[1:], strict=True)),
+    )
+    grid = residual.at(found, asked)
+    loose = np.stack(np.meshgrid(*asked, indexing="ij"), -1).reshape(-1, 3)
+    order = DRAW.permutation(len(loose))
+    np.testing.assert_allclose(residual.at_points(found, loose[order])[:, 0], grid.reshape(-1)[order], atol=1e-5)
+
+
+def test_one_bscan_s_residual_fades_at_loose_places_and_is_linear_within():
+    found = residual.Residual(
+        np.arange(6.0).reshape(1, 2, 3, 1), (np.array([1.0]), np.arange(2.0), np.arange(3.0)), 2.0, None
+    )
+    asked = np.array([[1.0, 0.5, 1.5], [3.0, 1.0, 2.0], [3.0, 9.0, 9.0]])
+    np.testing.assert_allclose(residual.at_points(found, asked)[:, 0], [3.0, 5 * np.exp(-1), 5 * np.exp(-1)])

@@ -14,6 +14,7 @@ from real_data import real_data
 
 from inr_jax.errors import InputError
 from inr_jax.npz_io import read_npz_scans
+from inr_jax.scan import index_of, mm_of
 from inr_jax.scan_io import Scan, all_or_none, read_labels, read_scan, resampled_geometry, write_labels, write_volume
 
 SPACING, ORIGIN = (0.24, 0.004, 0.06), (-3.0, 5.5, 12.25)
@@ -61,6 +62,24 @@ def test_rendered_b_scans_lie_at_the_same_mm_as_in_the_scan(tmp_path: Path) -> N
     for d, at in enumerate(index):
         expected = before.TransformContinuousIndexToPhysicalPoint((3.0, 2.0, at))
         np.testing.assert_allclose(after.TransformIndexToPhysicalPoint((3, 2, d)), expected, atol=1e-5)
+
+
+def test_places_in_mm_are_those_of_itk() -> None:
+    scan = Scan(noise(), SPACING, ORIGIN, TURNED)
+    image = sitk.GetImageFromArray(scan.voxels)
+    image.SetSpacing(SPACING[::-1])
+    image.SetOrigin(ORIGIN)
+    image.SetDirection(TURNED)
+    index = np.random.default_rng(1).random((6, 3)) * SHAPE
+    mm = np.array([image.TransformContinuousIndexToPhysicalPoint(tuple(one[::-1].tolist())) for one in index])
+    np.testing.assert_allclose(mm_of(scan, index), mm, atol=1e-9)
+    np.testing.assert_allclose(index_of(scan, mm), index, atol=1e-9)
+
+
+def test_a_note_stands_in_the_header(tmp_path: Path) -> None:
+    for suffix in (".nii.gz", ".nrrd", ".mha"):
+        write_volume(tmp_path / f"a{suffix}", noise(), SPACING, ORIGIN, TURNED, note="trained on a phantom")
+        assert sitk.ReadImage(str(tmp_path / f"a{suffix}")).GetMetaData("ITK_FileNotes") == "trained on a phantom"
 
 
 @pytest.mark.parametrize("index", [[0.0, 1.0, 1.5], [2.0, 1.0]])

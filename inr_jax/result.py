@@ -1,0 +1,209 @@
+"""A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+
+from inr_jax import between, likeness, metrics, new_scan, preprocessing, trained
+from inr_jax.between import Answered
+from inr_jax.calibrate import Calibration
+from inr_jax.errors import InputError
+from inr_jax.likeness import Judged, Likeness
+from inr_jax.new_scan import Rendered
+from inr_jax.scan import Scan, index_of
+from inr_jax.trained import Trained
+
+MOST = 2**31  # voxels that are rendered into memory
+Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
+
+
+class Points(NamedTuple):
+    """What a model answers at n places; nan where it knows nothing: outside its box, above or below the scan."""
+
+    intensity: Float[np.ndarray, " n"]  # in the scan's units
+    probability: Float[np.ndarray, "n K"] | None  # of every label; None: the model has none
+    half_interval: Float[np.ndarray, " n"] | None  # of the intensity, in the scan's units; None: not calibrated
+    wrong: Float[np.ndarray, " n"] | None  # how likely the most probable label is wrong; None: not calibrated
+    measured: Bool[np.ndarray, " n"]  # on a B-scan of the scan's own; all else is synthesised
+
+
+class Thickness(NamedTuple):
+    """Of one label, in every A-scan of P B-scans."""
+
+    um: Float[np.ndarray, "P W"]
+    half_interval_um: Float[np.ndarray, "P W"] | None  # nan: not estimable; None: not calibrated
+    bscan_index: Float[np.ndarray, " P"]  # places of the B-scans among the scan's own
+
+
+@dataclass(frozen=True)
+class Result:
+    """An adapted scan. `remarks` are what a reader must know; `judged` how far it is like the scans the model knows."""
+
+    model: Trained
+    scan: Scan
+    answered: Answered
+    unit: tuple[float, float]  # of the scan's intensities: what the model sees as 0 and 1
+    rows: list[dict]  # scores on the scan's own B-scans
+    losses: Float[np.ndarray, " n"]
+    remarks: list[str]
+    judged: list[Judged]
+
+    def at(self, mm: ArrayLike) -> Points:
+        """The answer at places [n, 3] in mm, (x, y, z) in LPS as the scan's file has them.
+
+        Raises InputError for other shapes, and for places that are not finite.
+        """
+        mm = np.asarray(mm, float)
+        if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
+            raise InputError(f"{self.scan.name}: at: expected finite places [n, 3] in mm; found shape {mm.shape}")
+        index = index_of(self.scan, mm)
+        found, (low, high), known = self.answered.points(index), self.unit, self._knows(index)
+        estimable = known & (found.origin[0] != between.ORIGINS.index("not estimable"))
+        probability = np.where(known[:, None], found.probability[0], np.nan).astype(np.float32)
+
+        def believed(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else np.where(estimable, values[0], np.nan).astype(np.float32)
+
+        stated = found.stated
+        return Points(
+            preprocessing.from_unit_range(np.where(known, found.intensity[0], np.nan), low, high),
+            probability if self._has_labels else None,
+            None if stated is None else believed(stated.half * (high - low)),
+            None if stated is None else believed(stated.wrong),
+            known & (found.origin[0] == between.ORIGINS.index("measured")),
+        )
+
+    def _knows(self, index: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+        """Which places lie in the scan's depth and the model's box."""
+        rows = self.scan.voxels.shape[1]
+        seen, data = self.answered.undo.seen_at(index, self.scan.voxels.shape), self.answered.data
+        inside = (np.abs(seen * np.asarray(data.scale[0]) + np.asarray(data.shift[0])) <= 1 + 1e-4).all(-1)
+        return inside & (index[:, 1] >= -0.5) & (index[:, 1] <= rows - 0.5)
+
+    @property
+    def _has_labels(self) -> bool:
+        return trained.has_labels(self.model, self.scan.labels is not None)
+
+    def render(self, slices: int | None = None, *, spacing: Spacing | None = None) -> Rendered:
+        """B-scans at `slices` even places between the scan's first and last, or voxels of another `spacing` (mm between
+
+        B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on; by default the scan's own voxels.
+        Raises InputError for both, for B-scans between one alone, and for more voxels than memory holds.
+        """
+        count = self.scan.voxels.shape[0]
+        if slices is not None and slices > 1 and count == 1:
+            raise InputError(
+                f"{self.scan.name}: slices: one B-scan has nothing between B-scans; found --slices={slices}"
+            )
+        if spacing is None:
+            return self.render_at(np.linspace(0, count - 1, slices or count))
+        if slices is not None:
+            raise InputError(f"{self.scan.name}: expected slices or spacing; found both")
+        return self.render_at(*_spaced(self.scan, spacing))
+
+    def render_at(
+        self,
+        bscans: Float[np.ndarray, " P"],
+        rows: Float[np.ndarray, " H"] | None = None,
+        ascans: Float[np.ndarray, " W"] | None = None,
+    ) -> Rendered:
+        """The same at (fractional) places among the scan's own B-scans, rows and A-scans."""
+        _, height, width = self.scan.voxels.shape
+        grid = (
+            bscans,
+            np.arange(height, dtype=float) if rows is None else rows,
+            np.arange(width, dtype=float) if ascans is None else ascans,
+        )
+        low, high = self.unit
+        found = between.volume_of(self.answered, grid, high - low)
+        intensity = preprocessing.from_unit_range(found.intensity, low, high)
+        labels = found.labels if self._has_labels else None
+        return Rendered(
+            intensity, labels, bscans, self.answered.adapted, self.rows, self.remarks, self.losses, found.origin,
+            found.doubt, grid, self.judged,
+        )  # fmt: skip
+
+    @cached_property
+    def own(self) -> Rendered:
+        """The scan's own voxels as the model answers them."""
+        return self.render()
+
+    def thickness(self, label: str, rendered: Rendered | None = None) -> Thickness:
+        """A label's thickness in every A-scan of what was rendered (of the scan's own B-scans by default).
+
+        Raises InputError for a label that the model does not have.
+        """
+        shown = self.own if rendered is None else rendered
+        names = {name.casefold(): i for i, name in enumerate(self.model.classes) if i}
+        if shown.labels is None or label.casefold() not in names:
+            known = ", ".join(self.model.classes[1:]) if shown.labels is not None else "none: the model has no labels"
+            raise InputError(f"{self.scan.name}: thickness: expected one of {known}; found {label!r}")
+        k = names[label.casefold()]
+        row_mm = new_scan.geometry_of(self.scan, shown).spacing[1] if len(shown.grid[1]) > 1 else self.scan.spacing[1]
+        um = (shown.labels == k).sum(axis=1) * np.float32(1000 * row_mm)
+        half = None if shown.doubt is None or shown.doubt.thickness_half is None else shown.doubt.thickness_half[:, k]
+        return Thickness(um.astype(np.float32), half, shown.bscan_index)
+
+    def save(self, folder: str | Path, rendered: Rendered | None = None) -> Path:
+        """Writes what `inr-jax adapt` writes, of the scan's own voxels or of others that were rendered; all or none.
+
+        Raises InputError where the folder cannot be written.
+        """
+        new_scan.save(Path(folder), self.model, self.scan, self.own if rendered is None else rendered)
+        return Path(folder)
+
+
+def _spaced(scan: Scan, spacing: Spacing) -> list[Float[np.ndarray, "_"]]:
+    """Fractional places along every axis, so many mm apart. Raises InputError for other mm, or too many voxels."""
+    if len(spacing) != 3:
+        raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")
+    wanted = [own if mm is None else mm for mm, own in zip(spacing, scan.spacing, strict=True)]
+    if not all(np.isfinite(mm) and mm > 0 for mm in wanted):
+        raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")
+    steps = [mm / own for mm, own in zip(wanted, scan.spacing, strict=True)]
+    counts = [int((n - 1) / step + 1e-6) + 1 for n, step in zip(scan.voxels.shape, steps, strict=True)]
+    if np.prod(counts, dtype=float) > MOST:
+        raise InputError(f"{scan.name}: spacing: expected at most {MOST:.1e} voxels; found {tuple(counts)}")
+    return [np.arange(n) * step for n, step in zip(counts, steps, strict=True)]
+
+
+def adapt(
+    model: Trained,
+    scan: Scan,
+    *,
+    steps: int | None = None,
+    fit: bool = False,
+    calibration: Calibration | None = None,
+    known: Likeness | None = None,
+    ask: between.Ask | None = None,
+) -> Result:
+    """Adapts a model to one scan, from its measured B-scans.
+
+    steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
+    doubt, which is told then. known: of the population, which the scan is compared with. ask: `between.make_ask` of
+    the model, where several scans are to share it. Raises InputError if the scan is not of the kind the model was
+    trained for.
+    """
+    remarks: list[str] = [f"the model was {model.mark}, not on anybody's eyes"] if model.mark else []
+    population, undo = new_scan.as_population(model, scan, remarks)
+    answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
+    rows = metrics.score(
+        answers.intensity[0],
+        answers.labels[0] if answers.labels is not None else None,
+        *metrics.reference(population, 0),
+        population.measured,
+        population.valid[0],
+        population.classes if population.labels is not None else (),
+    )
+    judged = [] if known is None else likeness.judged(known, likeness.traits(population, 0, answers.field[0]))
+    remarks += [one.sentence for one in judged if one.unlike]
+    answered = between.answered(model, ask or between.make_ask(model), population, undo, answers, calibration)
+    rows = [row | {"seconds": answers.seconds[0]} for row in rows]
+    unit = new_scan.unit_range(scan, model.config)
+    return Result(model, scan, answered, unit, rows, answers.losses[0], remarks, judged)
