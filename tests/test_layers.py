@@ -53,6 +53,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "slo_registration": {"scan"},
     "flattening": {"errors"},
     "membrane": {"scan", "registration"},
+    "grids": {"scan", "errors"},
+    "surfaces": {"grids", "metrics", "flattening", "phantom"},
     "preprocessing": PREPARE,
     "records": SCANS | {"flattening"},
     "folds": {"errors", "flat_volumes"},
@@ -158,6 +160,8 @@ WITHOUT_JAX = SCANS | {
     "data",
     "metrics",
     "sweeps",
+    "grids",
+    "surfaces",
 }
 
 

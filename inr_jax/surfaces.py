@@ -1,0 +1,118 @@
+"""Surfaces between the layers of labelled B-scans, and the thickness of what lies between them.
+
+Labels of a stack are [P, H, W] = (B-scan, depth, A-scan): 0 outside, layers from the innermost outwards, lesions. A
+surface lies between two rows, so that rows of surfaces are halves; nan where it is not there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from inr_jax import grids, metrics
+from inr_jax.flattening import membrane_of_labels
+from inr_jax.grids import Grid
+from inr_jax.phantom import LAYERS, SURFACES
+
+LESIONS = ("fluid", "drusen")  # lie within layers and end none
+RETINA = "retina"  # from the first surface to the last, lesions included
+UM = 1000.0  # um in a mm
+
+
+def layers_of(classes: Sequence[str]) -> list[int]:
+    """The labels that are layers."""
+    return [label for label, name in enumerate(classes) if label and name not in LESIONS]
+
+
+def names_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the surfaces that begin each layer, and of the one that ends the last.
+
+    Of the phantom's layers those of anatomy (ILM ... BM), of others "top of A", "A-B" ..., "bottom of Z".
+    """
+    layers = [classes[label] for label in layers_of(classes)]
+    if tuple(layers) == LAYERS:
+        return SURFACES
+    inner = [f"{upper}-{lower}" for upper, lower in zip(layers, layers[1:], strict=False)]
+    return (f"top of {layers[0]}", *inner, f"bottom of {layers[-1]}") if layers else ()
+
+
+def of_labels(labels: Int[np.ndarray, "P H W"], layers: Sequence[int]) -> Float[np.ndarray, "S P W"]:
+    """The rows of all surfaces: half a row above the first voxel of their layer in an A-scan (metrics.upper_border).
+
+    The first surface begins, the last one ends whatever has a label, so that a layer or lesion that is missing there
+    moves neither. nan where an A-scan has none.
+    """
+    some = labels != 0
+    top = np.where(some.any(axis=1), some.argmax(axis=1) - 0.5, np.nan)
+    inner = []
+    for label in layers[1:]:
+        bears = labels == label
+        inner.append(np.where(bears.any(axis=1), bears.argmax(axis=1) - 0.5, np.nan))
+    return np.stack([top, *inner, membrane_of_labels(labels) + 0.5])
+
+
+class Thickness(NamedTuple):
+    """Of layers in every A-scan."""
+
+    names: tuple[str, ...]  # K, the last RETINA
+    um: Float[np.ndarray, "K P W"]  # nan: not estimable
+    half: Float[np.ndarray, "K P W"] | None  # um, half of an interval of the level `level`; None: not known
+    level: float | None
+
+
+def thickness(
+    labels: Int[np.ndarray, "P H W"], classes: Sequence[str], row_mm: float,
+    *, half: Float[np.ndarray, "P C W"] | None = None, level: float | None = None,
+    known: Bool[np.ndarray, "P W"] | None = None,
+) -> Thickness:  # fmt: skip
+    """Of every layer, by the rows that bear it (metrics.thickness), and of the whole retina.
+
+    half: of every label's interval, um. Half the retina's interval is sqrt(sum_k half_k^2), as if its layers' errors
+    were independent; where two share a border they cancel, so that it is rather too wide. known: A-scans of which
+    anything can be said.
+    """
+    layers = layers_of(classes)
+    each = [metrics.thickness(labels, (label,), row_mm) for label in layers]
+    surface = of_labels(labels, layers)
+    um = np.stack([*each, (surface[-1] - surface[0]) * row_mm * UM])
+    if known is not None:
+        um = np.where(known, um, np.nan)
+    names = (*(classes[label] for label in layers), RETINA)
+    if half is None:
+        return Thickness(names, um, None, None)
+    own = np.moveaxis(half, 1, 0)[layers]
+    return Thickness(names, um, np.stack([*own, np.sqrt((own**2).sum(axis=0))]), level)
+
+
+def depth_um(surfaces: Float[np.ndarray, "S P W"], grid: Grid) -> Float[np.ndarray, "S P W"]:
+    """How far below the centre of a grid's first row surfaces lie."""
+    return surfaces * grid.spacing[1] * UM
+
+
+def rows(
+    surfaces: Float[np.ndarray, "S P W"], names: Sequence[str], grid: Grid, bscan_index: Float[np.ndarray, " P"],
+    bscan_mm: Float[np.ndarray, " P"],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row per A-scan: which it is, its place in the scan (mm), every surface's depth (um), and the LPS mm of depth 0.
+
+    A surface lies at (x, y, z) + depth / 1000 times the unit vector (depth_x, depth_y, depth_z).
+    """
+    depth = depth_um(surfaces, grid)
+    bscans, columns = surfaces.shape[1:]
+    index = np.stack([*np.meshgrid(np.arange(bscans), [0], np.arange(columns), indexing="ij")], -1)[:, 0]
+    points, down = grids.lps(grid, index), grids.axes(grid)[1]
+    found = []
+    for p in range(bscans):
+        for w in range(columns):
+            at = {"bscan": bscan_index[p], "bscan_mm": bscan_mm[p], "ascan": w, "ascan_mm": w * grid.spacing[2]}
+            depths = {f"{name}_um": depth[s, p, w] for s, name in enumerate(names)}
+            place = dict(zip(("x_mm", "y_mm", "z_mm"), points[p, w], strict=True))
+            way = dict(zip(("depth_x", "depth_y", "depth_z"), down, strict=True))
+            found.append({k: _short(v) for k, v in (at | depths | place | way).items()})
+    return found
+
+
+def _short(value: float | int) -> float | int:
+    """To a nanometre, so that files are read by people, too."""
+    return value if isinstance(value, int) else round(float(value), 6)
