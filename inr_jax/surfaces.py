@@ -5,6 +5,7 @@ surface lies between two rows, so that rows of surfaces are halves; nan where it
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ def names_of(classes: Sequence[str]) -> tuple[str, ...]:
     layers = [classes[label] for label in layers_of(classes)]
     if tuple(layers) == LAYERS:
         return SURFACES
-    inner = [f"{upper}-{lower}" for upper, lower in zip(layers, layers[1:], strict=False)]
+    inner = [f"{upper}-{lower}" for upper, lower in pairwise(layers)]
     return (f"top of {layers[0]}", *inner, f"bottom of {layers[-1]}") if layers else ()
 
 

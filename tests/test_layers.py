@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "flattening": {"errors"},
     "membrane": {"scan", "registration"},
     "grids": {"scan", "errors"},
+    "en_face": set(),
+    "etdrs": {"en_face", "surfaces"},
     "surfaces": {"grids", "metrics", "flattening", "phantom"},
     "preprocessing": PREPARE,
     "records": SCANS | {"flattening"},
@@ -162,6 +164,8 @@ WITHOUT_JAX = SCANS | {
     "sweeps",
     "grids",
     "surfaces",
+    "en_face",
+    "etdrs",
 }
 
 

@@ -12,7 +12,7 @@ GRID = grids.Grid((2, 12, 3), (0.24, 0.004, 0.06), (-3.0, 5.5, 12.25), (0.0, -1.
 
 
 def stack() -> np.ndarray:
-    """A from row 2, B from row 5 to row 8 in every A-scan; fluid within B of [0, 0], no A in [0, 1], nothing in [0, 2]."""
+    """A from row 2, B from row 5 to 8; fluid within B of A-scan [0, 0], no A in [0, 1], nothing in [0, 2]."""
     labels = np.zeros((2, 12, 3), int)
     labels[:, 2:5], labels[:, 5:9] = 1, 2
     labels[0, 6:8, 0] = 3
