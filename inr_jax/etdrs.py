@@ -13,11 +13,10 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from inr_jax import en_face
-from inr_jax.surfaces import RETINA, Thickness
+from inr_jax.thickness import LEAST, RETINA, Thickness, deviation_of_mean
 
 RADII = (0.5, 1.5, 3.0)  # mm
 STEP = 0.02  # mm between points, about: as fine as A-scans lie
-LEAST = 0.75  # of a sector that must be covered for its mean to stand for it
 LOOK, SMOOTH, RIM, PIT = 1.0, 0.15, 0.75, 10.0  # mm, mm, mm, um: see `fovea`
 
 
@@ -80,35 +79,6 @@ def fovea(mesh: en_face.Mesh, retina: Float[np.ndarray, "P W"]) -> Centre:
     place = middle + offsets[lowest]
     said = f"estimated: the retina is thinnest there within {LOOK:g} mm of the scan's middle"
     return Centre((float(place[0]), float(place[1])), said)
-
-
-def deviation_of_mean(
-    weights: Float[np.ndarray, " n"], deviations: Float[np.ndarray, " n"], at: Float[np.ndarray, "n 2"],
-    length: float = np.inf,
-) -> float:  # fmt: skip
-    """The standard deviation (or half of an interval) of a weighted mean, by those of its parts:
-
-        s^2 = sum_ij w_i w_j s_i s_j exp(-|p_i - p_j| / length)
-
-    with places p and correlation length in mm. inf: all errors rise and fall together, s = sum_i |w_i| s_i, and no
-    other correlation gives more; 0: they are independent, s^2 = sum_i w_i^2 s_i^2.
-    """
-    parts = np.abs(weights) * deviations
-    if np.isinf(length):
-        return float(parts.sum())
-    if length == 0:
-        return float(np.sqrt((parts**2).sum()))
-    total = 0.0
-    for first in range(0, len(parts), 512):
-        block = slice(first, first + 512)
-        apart = np.linalg.norm(at[block, None] - at[None], axis=-1)
-        total += float(parts[block] @ np.exp(-apart / length) @ parts)
-    return float(np.sqrt(total))
-
-
-def deviation_of_draws(weights: Float[np.ndarray, " n"], draws: Float[np.ndarray, "draws n"]) -> float:
-    """The standard deviation of a weighted mean over draws, which bring their correlation along."""
-    return float((draws @ weights).std(ddof=1))
 
 
 class Etdrs(NamedTuple):

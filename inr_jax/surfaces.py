@@ -1,4 +1,4 @@
-"""Surfaces between the layers of labelled B-scans, and the thickness of what lies between them.
+"""Surfaces between the layers of labelled B-scans.
 
 Labels of a stack are [P, H, W] = (B-scan, depth, A-scan): 0 outside, layers from the innermost outwards, lesions. A
 surface lies between two rows, so that rows of surfaces are halves; nan where it is not there.
@@ -6,18 +6,17 @@ surface lies between two rows, so that rows of surfaces are halves; nan where it
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from inr_jax import grids, metrics
+from inr_jax import grids
 from inr_jax.flattening import membrane_of_labels
 from inr_jax.grids import Grid
 from inr_jax.phantom import LAYERS, SURFACES
 
 LESIONS = ("fluid", "drusen")  # lie within layers and end none
-RETINA = "retina"  # from the first surface to the last, lesions included
 UM = 1000.0  # um in a mm
 
 
@@ -51,39 +50,6 @@ def of_labels(labels: Int[np.ndarray, "P H W"], layers: Sequence[int]) -> Float[
         bears = labels == label
         inner.append(np.where(bears.any(axis=1), bears.argmax(axis=1) - 0.5, np.nan))
     return np.stack([top, *inner, membrane_of_labels(labels) + 0.5])
-
-
-class Thickness(NamedTuple):
-    """Of layers in every A-scan."""
-
-    names: tuple[str, ...]  # K, the last RETINA
-    um: Float[np.ndarray, "K P W"]  # nan: not estimable
-    half: Float[np.ndarray, "K P W"] | None  # um, half of an interval of the level `level`; None: not known
-    level: float | None
-
-
-def thickness(
-    labels: Int[np.ndarray, "P H W"], classes: Sequence[str], row_mm: float,
-    *, half: Float[np.ndarray, "P C W"] | None = None, level: float | None = None,
-    known: Bool[np.ndarray, "P W"] | None = None,
-) -> Thickness:  # fmt: skip
-    """Of every layer, by the rows that bear it (metrics.thickness), and of the whole retina.
-
-    half: of every label's interval, um. Half the retina's interval is sqrt(sum_k half_k^2), as if its layers' errors
-    were independent; where two share a border they cancel, so that it is rather too wide. known: A-scans of which
-    anything can be said.
-    """
-    layers = layers_of(classes)
-    each = [metrics.thickness(labels, (label,), row_mm) for label in layers]
-    surface = of_labels(labels, layers)
-    um = np.stack([*each, (surface[-1] - surface[0]) * row_mm * UM])
-    if known is not None:
-        um = np.where(known, um, np.nan)
-    names = (*(classes[label] for label in layers), RETINA)
-    if half is None:
-        return Thickness(names, um, None, None)
-    own = np.moveaxis(half, 1, 0)[layers]
-    return Thickness(names, um, np.stack([*own, np.sqrt((own**2).sum(axis=0))]), level)
 
 
 def depth_um(surfaces: Float[np.ndarray, "S P W"], grid: Grid) -> Float[np.ndarray, "S P W"]:

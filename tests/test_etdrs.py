@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inr_jax import en_face, etdrs
-from inr_jax.surfaces import RETINA, Thickness
+from inr_jax.thickness import RETINA, Thickness
 
 RINGS = (("centre", 0.0, 0.5), ("inner", 0.5, 1.5), ("outer", 1.5, 3.0))
 
@@ -171,34 +171,6 @@ def test_errors_that_rise_and_fall_together_do_not_average_out():
     at = raster()
     rows = etdrs.measure(thick(np.full(at.shape[:2], 300.0), np.full(at.shape[:2], 7.0)), at, "R").rows
     np.testing.assert_allclose([row["half_interval_um"] for row in rows], 7.0)
-
-
-def test_independent_errors_of_n_equal_parts_shrink_by_the_root_of_n():
-    weights, deviations, at = np.full(400, 1 / 400), np.full(400, 8.0), np.random.default_rng(0).random((400, 2))
-    assert etdrs.deviation_of_mean(weights, deviations, at, 0.0) == pytest.approx(8 / 20)
-    assert etdrs.deviation_of_mean(weights, deviations, at) == pytest.approx(8)
-    assert etdrs.deviation_of_mean(weights, deviations, at, 1e-6) == pytest.approx(8 / 20)
-    assert etdrs.deviation_of_mean(weights, deviations, at, 1e6) == pytest.approx(8, rel=1e-4)
-
-
-def test_errors_correlated_along_a_line_have_the_variance_of_their_double_integral():
-    """(1/a^2) int int exp(-|x - y| / L) dx dy over [0, a]^2 = 2 (L/a) - 2 (L/a)^2 (1 - exp(-a/L))."""
-    n, a, length = 2000, 3.0, 0.7
-    at = np.stack([(np.arange(n) + 0.5) * a / n, np.zeros(n)], -1)
-    ratio = length / a
-    expected = 5 * np.sqrt(2 * ratio - 2 * ratio**2 * (1 - np.exp(-1 / ratio)))
-    assert etdrs.deviation_of_mean(np.full(n, 1 / n), np.full(n, 5.0), at, length) == pytest.approx(expected, rel=1e-5)
-
-
-def test_draws_bring_their_correlation_along():
-    """Gaussian draws of a covariance that is known, against the same covariance in closed form."""
-    at = np.random.default_rng(0).random((30, 2))
-    weights, deviations = np.random.default_rng(1).dirichlet(np.ones(30)), np.linspace(1, 4, 30)
-    apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
-    covariance = np.outer(deviations, deviations) * np.exp(-apart / 0.4)
-    draws = np.random.default_rng(2).multivariate_normal(np.zeros(30), covariance, 20000)
-    expected = etdrs.deviation_of_mean(weights, deviations, at, 0.4)
-    assert etdrs.deviation_of_draws(weights, draws) == pytest.approx(expected, rel=0.02)
 
 
 def test_where_the_interval_of_an_a_scan_is_not_known_that_of_its_sectors_is_not():

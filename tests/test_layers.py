@@ -55,8 +55,10 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "membrane": {"scan", "registration"},
     "grids": {"scan", "errors"},
     "en_face": set(),
-    "etdrs": {"en_face", "surfaces"},
-    "surfaces": {"grids", "metrics", "flattening", "phantom"},
+    "etdrs": {"en_face", "thickness"},
+    "profiles": {"en_face", "thickness"},
+    "surfaces": {"grids", "flattening", "phantom"},
+    "thickness": {"surfaces", "metrics"},
     "preprocessing": PREPARE,
     "records": SCANS | {"flattening"},
     "folds": {"errors", "flat_volumes"},
@@ -166,6 +168,8 @@ WITHOUT_JAX = SCANS | {
     "surfaces",
     "en_face",
     "etdrs",
+    "profiles",
+    "thickness",
 }
 
 

@@ -41,24 +41,6 @@ def test_surfaces_are_named_by_anatomy_where_the_layers_are_known_and_by_their_n
     assert surfaces.names_of(()) == ()
 
 
-def test_thickness_counts_the_rows_of_a_layer_and_the_retina_holds_its_fluid():
-    found = surfaces.thickness(stack(), NAMES, 0.004)
-    assert found.names == ("A", "B", "retina")
-    assert found.half is None
-    np.testing.assert_allclose(found.um[:, 0, 0], [12, 8, 28])
-    np.testing.assert_allclose(found.um[:, 0, 1], [0, 16, 16])
-    np.testing.assert_array_equal(found.um[:, 0, 2], [0, 0, np.nan])
-
-
-def test_halves_of_intervals_add_in_squares_for_the_retina_and_what_is_not_known_has_no_thickness():
-    half = np.broadcast_to(np.array([9.0, 3, 4, 7])[:, None], (2, 4, 3))
-    known = np.array([[True, False, True]] * 2)
-    found = surfaces.thickness(stack(), NAMES, 0.004, half=half, level=0.9, known=known)
-    np.testing.assert_allclose(found.half[:, 1, 0], [3, 4, 5])
-    assert np.isnan(found.um[:, :, 1]).all()
-    assert found.level == 0.9
-
-
 def test_a_row_of_the_table_leads_to_the_voxel_border_that_simpleitk_finds_there():
     found = surfaces.of_labels(stack(), [1, 2])
     table = surfaces.rows(found, ("top", "middle", "bottom"), GRID, np.array([0.0, 0.5]), np.array([0.0, 0.24]))
