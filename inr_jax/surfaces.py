@@ -53,30 +53,32 @@ def of_labels(labels: Int[np.ndarray, "P H W"], layers: Sequence[int]) -> Float[
 
 
 def depth_um(surfaces: Float[np.ndarray, "S P W"], grid: Grid) -> Float[np.ndarray, "S P W"]:
-    """How far below the centre of a grid's first row surfaces lie."""
-    return surfaces * grid.spacing[1] * UM
+    """How far below the upper face of a grid's first row surfaces lie: 0 or more."""
+    return (surfaces + 0.5) * grid.spacing[1] * UM
 
 
 def rows(
     surfaces: Float[np.ndarray, "S P W"], names: Sequence[str], grid: Grid, bscan_index: Float[np.ndarray, " P"],
-    bscan_mm: Float[np.ndarray, " P"],
+    bscan_mm: Float[np.ndarray, " P"], at: Float[np.ndarray, "P W 2"],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A row per A-scan: which it is, its place in the scan (mm), every surface's depth (um), and the LPS mm of depth 0.
 
-    A surface lies at (x, y, z) + depth / 1000 times the unit vector (depth_x, depth_y, depth_z).
+    A surface lies at (x, y, z) + depth / 1000 times the unit vector (depth_x, depth_y, depth_z). bscan_mm: from the
+    scan's first B-scan; at: where A-scans lie en face (mm, en_face), which of circle and radial scans LPS cannot tell.
     """
     depth = depth_um(surfaces, grid)
     bscans, columns = surfaces.shape[1:]
-    index = np.stack([*np.meshgrid(np.arange(bscans), [0], np.arange(columns), indexing="ij")], -1)[:, 0]
+    index = np.stack([*np.meshgrid(np.arange(bscans), [-0.5], np.arange(columns), indexing="ij")], -1)[:, 0]
     points, down = grids.lps(grid, index), grids.axes(grid)[1]
     found = []
     for p in range(bscans):
         for w in range(columns):
-            at = {"bscan": bscan_index[p], "bscan_mm": bscan_mm[p], "ascan": w, "ascan_mm": w * grid.spacing[2]}
+            row = {"bscan": bscan_index[p], "bscan_mm": bscan_mm[p], "ascan": w, "ascan_mm": w * grid.spacing[2]}
             depths = {f"{name}_um": depth[s, p, w] for s, name in enumerate(names)}
             place = dict(zip(("x_mm", "y_mm", "z_mm"), points[p, w], strict=True))
             way = dict(zip(("depth_x", "depth_y", "depth_z"), down, strict=True))
-            found.append({k: _short(v) for k, v in (at | depths | place | way).items()})
+            on_slo = dict(zip(("slo_y_mm", "slo_x_mm"), at[p, w], strict=True))
+            found.append({k: _short(v) for k, v in (row | depths | place | way | on_slo).items()})
     return found
 
 

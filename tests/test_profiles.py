@@ -48,9 +48,9 @@ def test_quadrants_hold_what_lies_there(eye):
 
 def test_a_mirrored_eye_has_the_same_quadrants():
     um = 80 + 20 * np.random.default_rng(0).random((1, 768))
-    mirrored = circle() * (1, -1) + (0, 8)
+    own = circle(start=0.001)  # no A-scan on the border of two quadrants
     found = []
-    for line, eye in ((circle(), "R"), (mirrored, "L")):
+    for line, eye in ((own, "R"), (own * (1, -1) + (0, 8), "L")):
         ways = [profiles.course(line, eye)]
         found.append(profiles.sector_rows(thick(um), ways, line[None], np.zeros(1), eye))
     for right, left in zip(*found, strict=True):

@@ -43,7 +43,8 @@ def test_surfaces_are_named_by_anatomy_where_the_layers_are_known_and_by_their_n
 
 def test_a_row_of_the_table_leads_to_the_voxel_border_that_simpleitk_finds_there():
     found = surfaces.of_labels(stack(), [1, 2])
-    table = surfaces.rows(found, ("top", "middle", "bottom"), GRID, np.array([0.0, 0.5]), np.array([0.0, 0.24]))
+    at = np.arange(12.0).reshape(2, 3, 2)
+    table = surfaces.rows(found, ("top", "middle", "bottom"), GRID, np.array([0.0, 0.5]), np.array([0.0, 0.24]), at)
     assert len(table) == 6
     image = sitk.GetImageFromArray(stack().astype(np.uint8))
     image.SetSpacing(GRID.spacing[::-1])
@@ -51,6 +52,7 @@ def test_a_row_of_the_table_leads_to_the_voxel_border_that_simpleitk_finds_there
     image.SetDirection(GRID.direction)
     row = next(r for r in table if (r["bscan"], r["ascan"]) == (0.5, 1))
     assert (row["bscan_mm"], row["ascan_mm"]) == (0.24, 0.06)
+    assert (row["slo_y_mm"], row["slo_x_mm"]) == (8, 9)
     down = np.array([row[f"depth_{axis}"] for axis in "xyz"])
     for name, border in (("top", 1.5), ("middle", 4.5), ("bottom", 8.5)):
         point = np.array([row[f"{axis}_mm"] for axis in "xyz"]) + row[f"{name}_um"] / 1000 * down
