@@ -24,7 +24,7 @@ def profile_figure(
     thickness: Thickness, courses: Sequence[Course], bscan_index: Float[np.ndarray, " P"], laterality: str | None,
     *, title: str,
 ) -> Figure:  # fmt: skip
-    """A panel per layer: thickness against arc length, or round a circle from temporal to temporal; bands are intervals."""
+    """A panel per layer: thickness against arc length, or round a circle from temporal on; bands are intervals."""
     figure, axes = grid(len(thickness.names), aspect=0.62, title=title)
     shown = np.unique(np.linspace(0, len(courses) - 1, min(LINES, len(courses))).round().astype(int))
     round_it = all(way.angle is not None for way in courses)
@@ -66,7 +66,7 @@ def map_figure(
     place = np.array(centre.place) if centre is not None else middle
     left, right, bottom, top = extent
     moved = (left - place[1], right - place[1], bottom - place[0], top - place[0])
-    figure, axes = grid(len(thickness.names), aspect=1.0, title=title)
+    figure, axes = grid(len(thickness.names), aspect=0.74, title=title)
     for name, um, axis in zip(thickness.names, thickness.um, axes, strict=True):
         image = axis.imshow(en_face.read(read, um).reshape(shape), cmap=COLOURS, extent=moved, aspect="equal")
         bar = figure.colorbar(image, ax=axis, shrink=0.7)
@@ -106,8 +106,8 @@ def etdrs_figure(found: etdrs.Etdrs, laterality: str | None, *, title: str) -> F
         scale = Normalize(min(known, default=0) - 1e-9, max(known, default=1) + 1e-9)
         for name, row in rows.items():
             _draw_sector(axis, name, row, scale, laterality)
-        axis.set_xlim(-3.15, 3.15)
-        axis.set_ylim(-3.15, 3.15)
+        axis.set_xlim(-3.5, 3.5)
+        axis.set_ylim(-3.5, 3.5)
         axis.set_aspect("equal")
         axis.axis("off")
         _name_sides(axis, laterality)

@@ -57,6 +57,21 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "en_face": set(),
     "etdrs": {"en_face", "thickness"},
     "profiles": {"en_face", "thickness"},
+    "thickness_figures": {"en_face", "etdrs", "figures", "profiles", "thickness"},
+    "thickness_files": SCANS
+    | {
+        "en_face",
+        "etdrs",
+        "figures",
+        "grids",
+        "profiles",
+        "surfaces",
+        "tables",
+        "thickness",
+        "thickness_figures",
+    },
+    "dicom_files": SCANS | {"grids"},
+    "tiff_files": SCANS | {"grids"},
     "surfaces": {"grids", "flattening", "phantom"},
     "thickness": {"surfaces", "metrics"},
     "preprocessing": PREPARE,
@@ -170,6 +185,9 @@ WITHOUT_JAX = SCANS | {
     "etdrs",
     "profiles",
     "thickness",
+    "thickness_files",
+    "dicom_files",
+    "tiff_files",
 }
 
 
