@@ -13,11 +13,11 @@ from inr_jax import calibrate, doubt, measurements, progress, render, residual, 
 from inr_jax.calibrate import Calibration
 from inr_jax.model import hyper_of
 from inr_jax.scan import Scan
+from inr_jax.thickness_files import UNKNOWN as UNKNOWN
 from inr_jax.trained import Adapted, Answers, Trained
 from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
-UNKNOWN = -1.0  # in files, where nothing is estimable: ITK reads nan of NIfTI as 0, as if all were sure
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them
 Undo = Callable[..., np.ndarray]
 

@@ -39,6 +39,16 @@ FLAGS = {
     ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "bscan_at": Flag(
+        flags.DEFINE_list,
+        "B-scans to render alone, mm from the scan's first, each into a folder of its own: 0.5,1.25",
+        [],
+        absent="as --slices says",
+    ),
+    "dicom": Flag(
+        flags.DEFINE_boolean, "write intensity and segmentation as DICOM (derived secondary capture), too", False
+    ),
+    "tiff": Flag(flags.DEFINE_boolean, "write intensity and segmentation as TIFF stacks, too", False),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
         flags.DEFINE_enum,
@@ -180,6 +190,14 @@ def _last(argv: Sequence[str]) -> list[str]:
     """Of a key that is given twice only the last: ml_collections would join the tuples."""
     keys = [a.split("=", 1)[0] if a.startswith("--config.") and "=" in a else str(i) for i, a in enumerate(argv)]
     return [a for i, a in enumerate(argv) if keys[i] not in keys[i + 1 :]]
+
+
+def millimetres(flag: str, texts: Sequence[str]) -> list[float]:
+    """The numbers of a flag's list. Raises InputError for what is none."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise InputError(f"--{flag}: expected mm such as 0.5,1.25; found {','.join(texts)!r}") from error
 
 
 def underscored(argument: str) -> str:

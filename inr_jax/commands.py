@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from inr_jax import places
+from inr_jax import command_flags, places
 from inr_jax.errors import InputError
 
 SINGLE = "configs/single.py"  # what `validate` fits without a training
@@ -46,6 +46,8 @@ def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if not rest:
         raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
+    if values.bscan_at and values.slices is not None:
+        raise InputError("adapt: expected --slices or --bscan-at; found both")
     places.check_training(values.workdir)
     places.check_files(rest)
     places.check_output(values.output)
@@ -58,7 +60,10 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
+        bscan_at=command_flags.millimetres("bscan-at", values.bscan_at),
         laterality=values.laterality,
+        dicom=values.dicom,
+        tiff=values.tiff,
     )
 
 
@@ -193,7 +198,7 @@ COMMANDS = {
         "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
         "--workdir=FOLDER SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "output", "steps", "fit", "slices", "laterality"),
+        ("workdir", "output", "steps", "fit", "slices", "bscan_at", "laterality", "dicom", "tiff"),
         needs=("workdir", "output"),
         takes_scans=True,
     ),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 from scipy.spatial import Delaunay, cKDTree
 
 REACH = 0.2  # mm from an A-scan: what is farther from all of them is not covered
@@ -21,20 +22,20 @@ NO_SLO = (
 
 
 def places(
-    ascans_on_slo: Float[np.ndarray, "D W 2"] | None, spacing: tuple[float, float, float], ascans: int,
-    bscan_index: Float[np.ndarray, " P"],
-) -> Float[np.ndarray, "P W 2"]:  # fmt: skip
-    """Where the A-scans of B-scans at (fractional) places among a scan's own lie, linearly between its own.
+    ascans_on_slo: Float[np.ndarray, "D W 2"] | None, spacing: tuple[float, float, float],
+    bscan_index: Float[np.ndarray, " P"], ascan_index: Float[np.ndarray, " A"],
+) -> Float[np.ndarray, "P A 2"]:  # fmt: skip
+    """Where A-scans at (fractional) places among a scan's own B-scans and A-scans lie, linearly between its own.
 
     Without ascans_on_slo a raster, as NO_SLO says.
     """
     if ascans_on_slo is None:
-        y, x = bscan_index * spacing[0], np.arange(ascans) * spacing[2]
-        return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)
-    first = np.clip(np.floor(bscan_index).astype(int), 0, len(ascans_on_slo) - 1)
-    second = np.minimum(first + 1, len(ascans_on_slo) - 1)
-    way = np.clip(bscan_index - first, 0, 1)[:, None, None]
-    return (1 - way) * ascans_on_slo[first] + way * ascans_on_slo[second]
+        return np.stack(np.meshgrid(bscan_index * spacing[0], ascan_index * spacing[2], indexing="ij"), axis=-1)
+    asked = np.meshgrid(bscan_index, ascan_index, indexing="ij")
+    each = [
+        ndimage.map_coordinates(ascans_on_slo[..., k].astype(float), asked, order=1, mode="nearest") for k in (0, 1)
+    ]
+    return np.stack(each, axis=-1)
 
 
 def nasal(laterality: str | None) -> int:

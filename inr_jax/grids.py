@@ -62,13 +62,16 @@ def of_slices(scan: Grid, count: int) -> Grid:
     return part(scan, (0, 0, 0), (count, *scan.shape[1:]), (step, *scan.spacing[1:]))
 
 
-def of_spacing(scan: Grid, spacing: Sequence[Number]) -> Grid:
-    """Voxels of that spacing (mm: B-scans, rows, A-scans) from the scan's first voxel on, none beyond its last.
+def of_spacing(scan: Grid, asked: Sequence[Number | None]) -> Grid:
+    """Voxels of that spacing (mm: B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on, none beyond
+
+    its last.
 
     Raises InputError for a spacing that is not three positive numbers, or that makes more than MOST_VOXELS.
     """
-    if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
-        raise InputError(f"spacing: expected three positive mm, of B-scans, rows and A-scans; found {_said(spacing)}")
+    spacing = [own if mm is None else mm for mm, own in zip(asked, scan.spacing, strict=False)]
+    if len(asked) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise InputError(f"spacing: expected three positive mm, of B-scans, rows and A-scans; found {_said(asked)}")
     extent = (np.array(scan.shape) - 1) * scan.spacing
     d, h, w = (int(n) + 1 for n in np.floor(extent / spacing + 1e-6))
     return part(scan, (0, 0, 0), _checked((d, h, w), f"spacing: {_said(spacing)} mm"), spacing)
@@ -104,15 +107,20 @@ def _checked(shape: tuple[int, int, int], where: str) -> tuple[int, int, int]:
     return shape
 
 
-def _said(numbers: Sequence[Number]) -> str:
-    return ", ".join(f"{n:g}" for n in numbers)
+def _said(numbers: Sequence[Number | None]) -> str:
+    return ", ".join("" if n is None else f"{n:g}" for n in numbers)
 
 
 def coords_mm(scan: Grid, grid: Grid, bscan: int) -> Float[np.ndarray, "H W 3"]:
     """Where the voxels of a grid's B-scan lie in the scan's mm frame."""
+    return index_in(scan, grid, bscan) * np.asarray(scan.spacing)
+
+
+def index_in(scan: Grid, grid: Grid, bscan: int) -> Float[np.ndarray, "H W 3"]:
+    """The same as the scan's fractional voxels [B-scan, row, A-scan]."""
     rows, columns = np.meshgrid(*map(np.arange, grid.shape[1:]), indexing="ij")
     index = np.stack([np.full(rows.shape, float(bscan)), rows, columns], axis=-1)
-    return voxels(scan, lps(grid, index)) * np.asarray(scan.spacing)
+    return voxels(scan, lps(grid, index))
 
 
 def inside(scan: Grid, coords: Float[np.ndarray, "*n 3"], slack: float = 1e-4) -> Bool[np.ndarray, "*n"]:

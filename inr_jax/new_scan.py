@@ -5,14 +5,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from inr_jax import (
+    adapted_files,
     between,
     calibrate,
+    grids,
     metrics,
     preprocessing,
     records,
@@ -223,13 +225,18 @@ def adapt_at(
     return Rendered(intensity, known, places, answers.adapted[0], facts, remarks, answers.losses[0], origin, doubted)
 
 
-def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
+def save(
+    folder: Path, model: Trained, scan: Scan, rendered: Rendered, *, dicom: bool = False, tiff: bool = False
+) -> None:
     """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html,
 
-    measured.nii.gz and of a calibrated model its doubt (between.write). All or none; InputError where that cannot be.
+    measured.nii.gz, of a calibrated model its doubt (between.write), of OCT its layers (thickness_files.write), and on
+    request DICOM and TIFF. All or none; InputError where that cannot be.
     """
     spacing, origin = scan_io.resampled_geometry(scan, rendered.bscan_index)
-    with scan_io.all_or_none(folder, ("segmentation.*", *between.FILES)) as part:
+    bscans, rows, columns = rendered.intensity.shape
+    grid = grids.Grid((bscans, rows, columns), spacing, origin, scan.direction)
+    with scan_io.all_or_none(folder, ("segmentation.*", *between.FILES, *adapted_files.FILES)) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, spacing, origin, scan.direction)
         if rendered.labels is not None:
             scan_io.write_labels(
@@ -238,7 +245,11 @@ def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
         between.write(part, model, scan, rendered.origin, rendered.doubt, rendered.bscan_index)
         trained.save_modulations(part / "modulation.npz", [scan.name], [rendered.adapted.modulation])
         tables.write_csv([{"subject": scan.name} | row for row in rendered.rows], part / "metrics.csv")
-        scan_report.scan_report(part / "report.html", model, scan, rendered)
+        said = adapted_files.write_layers(part, scan, rendered, grid, model.classes) if model.is_oct else []
+        adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff)
+        scan_report.scan_report(
+            part / "report.html", model, scan, rendered._replace(remarks=[*rendered.remarks, *said])
+        )
 
 
 def adapt_files(
@@ -249,11 +260,15 @@ def adapt_files(
     steps: int | None = None,
     fit: bool = False,
     slices: int | None = None,
+    bscan_at: Sequence[float] = (),
     laterality: str | None = None,
+    dicom: bool = False,
+    tiff: bool = False,
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
 
-    laterality: "R" or "L", of scans whose file does not say.
+    bscan_at: mm from the first B-scan, of B-scans that are rendered instead, each into a folder bscan_<mm>mm of its
+    own. laterality: "R" or "L", of scans whose file does not say. dicom, tiff: whether to write these, too.
 
     Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
     """
@@ -262,9 +277,23 @@ def adapt_files(
     for scan in _scans(files, model.config):
         scan = replace(scan, laterality=scan.laterality or laterality)
         scan_io.make_folder(Path(output))
-        rendered = adapt_scan(model, scan, steps=steps, fit=fit, slices=slices, calibration=calibration)
+        how: dict[str, Any] = {"steps": steps, "fit": fit, "calibration": calibration}
         folder = Path(output) / scan.name
-        save(folder, model, scan, rendered)
+        if bscan_at:
+            grids.of_bscans(grids.of_scan(scan), bscan_at)
+            rendered = adapt_at(model, scan, np.array(bscan_at) / scan.spacing[0], **how)
+            for k, mm in enumerate(bscan_at):
+                save(
+                    folder / f"bscan_{mm:g}mm",
+                    model,
+                    scan,
+                    adapted_files.one_bscan(rendered, k),
+                    dicom=dicom,
+                    tiff=tiff,
+                )
+        else:
+            rendered = adapt_scan(model, scan, slices=slices, **how)
+            save(folder, model, scan, rendered, dicom=dicom, tiff=tiff)
         for remark in rendered.remarks:
             log.warning("%s: %s", scan.name, remark)
         score = next(row for row in rendered.rows if row["kind"] == "fitted")

@@ -43,7 +43,7 @@ def profile_figure(
         if round_it:
             left, above, right, below = names(laterality)
             axis.set_xticks(np.arange(5) * 90, (left, above, right, below, left))
-            for border in np.arange(4) * 90 + 45:
+            for border in (45.0, 135.0, 225.0, 315.0):
                 axis.axvline(border, color="#cccccc", linewidth=0.7, zorder=0)
         name_axes(axis, name, "round the circle" if round_it else "along the scan (mm)", "thickness (µm)")
     if len(shown) > 1:
@@ -113,8 +113,7 @@ def etdrs_figure(found: etdrs.Etdrs, laterality: str | None, *, title: str) -> F
         _name_sides(axis, laterality)
         axis.set_title(f"{layer} (µm)", fontsize=10, color=INK)
     if found.centre is not None:
-        figure.text(0.5, 0.004, f"Centre: {found.centre.said}.", ha="center", fontsize=8, color=QUIET)
-        figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # type: ignore[union-attr]
+        figure.supxlabel(f"Centre: {found.centre.said}.", fontsize=8, color=QUIET)
     return figure
 
 

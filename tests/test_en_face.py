@@ -18,13 +18,15 @@ def ring(count: int, radius: float, turn: float = 2 * np.pi) -> np.ndarray:
 
 def test_places_of_an_scans_own_bscans_are_those_on_its_slo_and_between_two_of_them_the_middle():
     own = np.random.default_rng(0).random((4, 6, 2))
-    found = en_face.places(own, (1.0, 1.0, 1.0), 6, np.array([0.0, 1.5, 3.0]))
+    found = en_face.places(own, (1.0, 1.0, 1.0), np.array([0.0, 1.5, 3.0]), np.arange(6.0))
     np.testing.assert_allclose(found[[0, 2]], own[[0, 3]])
     np.testing.assert_allclose(found[1], own[1:3].mean(axis=0))
+    between = en_face.places(own, (1.0, 1.0, 1.0), np.array([2.0]), np.array([0.25, 5.0]))
+    np.testing.assert_allclose(between[0], [0.75 * own[2, 0] + 0.25 * own[2, 1], own[2, 5]])
 
 
 def test_without_an_slo_places_are_a_raster_of_the_scans_spacing():
-    found = en_face.places(None, (0.24, 0.004, 0.06), 3, np.array([0.0, 0.5]))
+    found = en_face.places(None, (0.24, 0.004, 0.06), np.array([0.0, 0.5]), np.arange(3.0))
     np.testing.assert_allclose(found, [[[0, 0], [0, 0.06], [0, 0.12]], [[0.12, 0], [0.12, 0.06], [0.12, 0.12]]])
 
 
@@ -33,7 +35,7 @@ def test_the_nose_lies_right_of_a_right_eye_and_left_of_a_left_one_as_in_the_pha
     for eye in "RL":
         found = make_eye(person=1, laterality=eye, shape=(9, 64, 48))
         fibres = found.surfaces[1] - found.surfaces[0]
-        at = en_face.places(found.ascans_on_slo, found.spacing, 48, np.arange(9.0))
+        at = en_face.places(found.ascans_on_slo, found.spacing, np.arange(9.0), np.arange(48.0))
         side = np.sign(np.polyfit(at[..., 1].ravel(), fibres.ravel(), 1)[0])
         assert side == en_face.nasal(eye)
     assert en_face.quadrants("L") == ("N", "S", "T", "I")

@@ -97,6 +97,7 @@ def test_the_scans_own_spacing_is_the_scans_own_grid():
     grid = grids.of_spacing(SCAN, SPACING)
     assert grid.shape == SHAPE
     np.testing.assert_allclose(grid.origin, ORIGIN)
+    assert grids.of_spacing(SCAN, (0.12, None, None)) == grids.of_slices(SCAN, 9)
 
 
 def test_a_bscan_lies_at_the_asked_millimetre_from_the_first_one():

@@ -112,6 +112,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "kept_fits",
             "trained",
             "new_scan",
+            "adapted_files",
             "between",
             "doubt",
             "doubt_tables",

@@ -19,7 +19,7 @@ def found_of(eye, **changes) -> Labelled:
     labels = eye.labels_true.astype(np.int32)
     index = np.arange(float(len(labels)))
     grid = grids.Grid(labels.shape, eye.spacing, ORIGIN, TURNED)
-    at = en_face.places(eye.ascans_on_slo, eye.spacing, labels.shape[2], index)
+    at = en_face.places(eye.ascans_on_slo, eye.spacing, index, np.arange(float(labels.shape[2])))
     half = np.full((len(labels), len(CLASSES), labels.shape[2]), 4.0)
     made = Labelled(labels, CLASSES, grid, index, index * eye.spacing[0], at, eye.laterality, half, 0.9)
     return made._replace(**changes)
