@@ -38,7 +38,7 @@ def profile_figure(
             if thickness.half is not None:
                 half = thickness.half[k, p][order]
                 axis.fill_between(x[order], um - half, um + half, color=colour, alpha=0.25, linewidth=0)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, max(axis.get_ylim()[1], 1.0))
         axis.spines[["top", "right"]].set_visible(False)
         if round_it:
             left, above, right, below = names(laterality)
@@ -68,7 +68,10 @@ def map_figure(
     moved = (left - place[1], right - place[1], bottom - place[0], top - place[0])
     figure, axes = grid(len(thickness.names), aspect=0.74, title=title)
     for name, um, axis in zip(thickness.names, thickness.um, axes, strict=True):
-        image = axis.imshow(en_face.read(read, um).reshape(shape), cmap=COLOURS, extent=moved, aspect="equal")
+        shown = en_face.read(read, um).reshape(shape)
+        low_um, high_um = (np.nanmin(shown), np.nanmax(shown)) if np.isfinite(shown).any() else (0.0, 0.0)
+        scale = Normalize(low_um, max(high_um, low_um + 1.0))
+        image = axis.imshow(shown, cmap=COLOURS, norm=scale, extent=moved, aspect="equal")
         bar = figure.colorbar(image, ax=axis, shrink=0.7)
         bar.ax.tick_params(labelsize=7)
         bar.set_label("µm", fontsize=8)
@@ -86,9 +89,10 @@ def _name_sides(axis: Axes, laterality: str | None) -> None:
     """N, S, T and I at the edges of the image."""
     towards, above, away, below = en_face.quadrants(laterality)
     right, left = (towards, away) if en_face.nasal(laterality) > 0 else (away, towards)
-    for x, y, text in ((0.97, 0.5, right), (0.03, 0.5, left), (0.5, 0.96, above), (0.5, 0.04, below)):
+    sides = ((0.98, 0.5, right, "right"), (0.02, 0.5, left, "left"), (0.5, 0.96, above, "center"))
+    for x, y, text, beside in (*sides, (0.5, 0.04, below, "center")):
         axis.text(
-            x, y, text, transform=axis.transAxes, ha="center", va="center", fontsize=7, color=INK,
+            x, y, text, transform=axis.transAxes, ha=beside, va="center", fontsize=7, color=INK,
             bbox=dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1.0),
         )  # fmt: skip
 
