@@ -17,11 +17,11 @@ from inr_jax.measurements import Measurements
 from inr_jax.model import hyper_of
 from inr_jax.residual import Residual
 from inr_jax.scan import Triple
+from inr_jax.thickness_files import UNKNOWN as UNKNOWN
 from inr_jax.trained import Adapted, Answers, Trained
 from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
-UNKNOWN = -1.0  # in files, where nothing is estimable: ITK reads nan of NIfTI as 0, as if all were sure
 AT_ONCE = 1024  # loose places: so many are asked at once, whatever their number, so that one program serves all
 SAME_PLACE = 1e-6  # voxels
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them

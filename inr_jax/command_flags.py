@@ -48,6 +48,16 @@ FLAGS = {
         "mm between rendered B-scans, rows and A-scans, such as 0.06,, (what is left out: as scanned)",
         absent="as scanned",
     ),
+    "bscan_at": Flag(
+        flags.DEFINE_list,
+        "B-scans to render alone, mm from the scan's first, each into a folder of its own: 0.5,1.25",
+        [],
+        absent="as --slices says",
+    ),
+    "dicom": Flag(
+        flags.DEFINE_boolean, "write intensity and segmentation as DICOM (derived secondary capture), too", False
+    ),
+    "tiff": Flag(flags.DEFINE_boolean, "write intensity and segmentation as TIFF stacks, too", False),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
         flags.DEFINE_enum,
@@ -200,6 +210,14 @@ def spacing(text: str | None) -> tuple[float | None, float | None, float | None]
             f"--spacing: expected three mm (B-scans, rows, A-scans) such as 0.06,,; found {text}"
         ) from error
     return None if text is None else (bscans, rows, ascans)
+
+
+def millimetres(flag: str, texts: Sequence[str]) -> list[float]:
+    """The numbers of a flag's list. Raises InputError for what is none."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise InputError(f"--{flag}: expected mm such as 0.5,1.25; found {','.join(texts)!r}") from error
 
 
 def underscored(argument: str) -> str:

@@ -46,6 +46,8 @@ def _prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if not rest:
         raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
+    if values.bscan_at and (values.slices is not None or values.spacing is not None):
+        raise InputError("adapt: expected one of --slices, --spacing and --bscan-at; found --bscan-at and another")
     folder = places.find_model(values.workdir, values.model)
     places.check_files(rest)
     places.check_output(values.output)
@@ -59,7 +61,10 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         fit=values.fit,
         slices=values.slices,
         spacing=command_flags.spacing(values.spacing),
+        bscan_at=command_flags.millimetres("bscan-at", values.bscan_at),
         laterality=values.laterality,
+        dicom=values.dicom,
+        tiff=values.tiff,
     )
 
 
@@ -207,7 +212,7 @@ COMMANDS = {
         "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
         "(--workdir=FOLDER | --model=FOLDER) SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
-        ("workdir", "model", "output", "steps", "fit", "slices", "spacing", "laterality"),
+        ("workdir", "model", "output", "steps", "fit", "slices", "spacing", "bscan_at", "laterality", "dicom", "tiff"),
         needs=("output",),
         takes_scans=True,
     ),

@@ -10,7 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import between, preprocessing, records, scan_io, scan_report, slo_registration, tables, trained
+from inr_jax import (
+    adapted_files,
+    between,
+    grids,
+    preprocessing,
+    records,
+    scan_io,
+    scan_report,
+    slo_registration,
+    tables,
+    trained,
+)
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
@@ -159,14 +170,20 @@ def geometry_of(scan: Scan, rendered: Rendered) -> Geometry:
     return Geometry(*scan_io.resampled_geometry(scan, *rendered.grid), scan.direction)
 
 
-def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
+def save(
+    folder: Path, model: Trained, scan: Scan, rendered: Rendered, *, dicom: bool = False, tiff: bool = False
+) -> None:
     """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html,
 
-    measured.nii.gz, of a calibrated model its doubt (between.write), of one that knows its population likeness.csv.
-    What a model answers that was trained on a phantom is marked so. All or none; InputError where that cannot be.
+    measured.nii.gz, of a calibrated model its doubt (between.write), of one that knows its population likeness.csv, of
+    OCT its layers (thickness_files.write), and on request DICOM and TIFF. What a model answers that was trained on a
+    phantom is marked so. All or none; InputError where that cannot be.
     """
     geometry = geometry_of(scan, rendered)
-    with scan_io.all_or_none(folder, ("segmentation.*", "likeness.*", *between.FILES)) as part:
+    bscans, rows, columns = rendered.intensity.shape
+    grid = grids.Grid((bscans, rows, columns), *geometry)
+    files = ("segmentation.*", "likeness.*", *between.FILES, *adapted_files.FILES)
+    with scan_io.all_or_none(folder, files) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, *geometry, note=model.mark)
         if rendered.labels is not None:
             scan_io.write_labels(
@@ -179,7 +196,10 @@ def save(folder: Path, model: Trained, scan: Scan, rendered: Rendered) -> None:
         if rendered.judged:
             judged = [one._asdict() for one in rendered.judged]
             tables.write_csv(tables.marked(judged, model.mark), part / "likeness.csv")
-        scan_report.scan_report(part / "report.html", model, scan, rendered)
+        said = adapted_files.write_layers(part, model, scan, rendered, grid) if model.is_oct else []
+        adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff, note=model.mark)
+        told = rendered._replace(remarks=[*rendered.remarks, *said])
+        scan_report.scan_report(part / "report.html", model, scan, told)
 
 
 def scans_of(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-from inr_jax import between, calibrate, likeness, new_scan, result, scan_io, trained
+import numpy as np
+
+from inr_jax import between, calibrate, grids, likeness, new_scan, result, scan_io, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
 from inr_jax.result import Result, Spacing
@@ -57,11 +59,16 @@ def adapt_files(
     fit: bool = False,
     slices: int | None = None,
     spacing: Spacing | None = None,
+    bscan_at: Sequence[float] = (),
     laterality: str | None = None,
+    dicom: bool = False,
+    tiff: bool = False,
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
 
-    folder: of a training or an exported model. laterality: "R" or "L", of scans whose file does not say.
+    folder: of a training or an exported model. bscan_at: mm from the first B-scan, of B-scans that are rendered
+    instead, each into a folder bscan_<mm>mm of its own. laterality: "R" or "L", of scans whose file does not say.
+    dicom, tiff: whether to write these, too.
 
     Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
     """
@@ -70,9 +77,14 @@ def adapt_files(
         log.info("%s: a scan unlike those it knows is not told: nothing is kept of them (inr-jax calibrate)", folder)
     for scan in new_scan.scans_of(files, model.config):
         scan = replace(scan, laterality=scan.laterality or laterality)
+        grids.of_bscans(grids.of_scan(scan), bscan_at)  # refuses what lies beyond the scan
         scan_io.make_folder(Path(output))
-        found = model.adapt(scan, steps=steps, fit=fit)
-        written = found.save(Path(output) / scan.name, found.render(slices, spacing=spacing))
+        found, written = model.adapt(scan, steps=steps, fit=fit), Path(output) / scan.name
+        for mm in bscan_at:
+            one = found.render_at(np.array([mm / scan.spacing[0]]))
+            found.save(written / f"bscan_{mm:g}mm", one, dicom=dicom, tiff=tiff)
+        if not bscan_at:
+            found.save(written, found.render(slices, spacing=spacing), dicom=dicom, tiff=tiff)
         for remark in found.remarks:
             log.warning("%s: %s", scan.name, remark)
         score = next(row for row in found.rows if row["kind"] == "fitted")

@@ -150,12 +150,15 @@ class Result:
         half = None if shown.doubt is None or shown.doubt.thickness_half is None else shown.doubt.thickness_half[:, k]
         return Thickness(um.astype(np.float32), half, shown.bscan_index)
 
-    def save(self, folder: str | Path, rendered: Rendered | None = None) -> Path:
+    def save(
+        self, folder: str | Path, rendered: Rendered | None = None, *, dicom: bool = False, tiff: bool = False
+    ) -> Path:
         """Writes what `inr-jax adapt` writes, of the scan's own voxels or of others that were rendered; all or none.
 
-        Raises InputError where the folder cannot be written.
+        dicom, tiff: whether to write these, too. Raises InputError where the folder cannot be written.
         """
-        new_scan.save(Path(folder), self.model, self.scan, self.own if rendered is None else rendered)
+        shown = self.own if rendered is None else rendered
+        new_scan.save(Path(folder), self.model, self.scan, shown, dicom=dicom, tiff=tiff)
         return Path(folder)
 
 

@@ -16,13 +16,20 @@ from inr_jax.errors import InputError
 from inr_jax.main import main
 from inr_jax.model import Signal
 from inr_jax.new_scan import as_population, unit_range
-from inr_jax.phantom import CLASSES, make_eye
+from inr_jax.phantom import CLASSES, LAYERS, SURFACES, make_eye
 from inr_jax.prepare import prepare
 from inr_jax.result import adapt
 from inr_jax.scan import Scan
 from inr_jax.scan_io import read_scan
 
 FILES = {
+    "etdrs.csv",
+    "surfaces",
+    *(f"surfaces/{name}.nii.gz" for name in SURFACES),
+    "surfaces.csv",
+    "thickness_maps",
+    *(f"thickness_maps/{name}.nii.gz" for name in (*LAYERS, "retina")),
+    "thickness_maps.png",
     "intensity.nii.gz",
     "measured.ctbl",
     "measured.nii.gz",

@@ -1,0 +1,64 @@
+"""Files of an adapted scan beside its volumes: its layers measured, and on request DICOM and TIFF."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inr_jax import calibration, en_face, thickness_files
+from inr_jax.between import ORIGINS
+from inr_jax.dicom_files import new_study, write_dicom
+from inr_jax.grids import Grid
+from inr_jax.scan import Scan
+from inr_jax.thickness_files import Labelled
+from inr_jax.tiff_files import write_tiff
+from inr_jax.trained import Trained
+
+if TYPE_CHECKING:
+    import inr_jax.new_scan
+
+FILES = (*thickness_files.FILES, "*.dcm", "*.tiff")
+
+
+def write_layers(
+    folder: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered", grid: Grid
+) -> list[str]:
+    """What thickness_files.write makes of rendered B-scans, and what a reader of it must know."""
+    if rendered.labels is None:
+        return []
+    doubt, index = rendered.doubt, rendered.bscan_index
+    is_known = None if doubt is None else (rendered.origin != ORIGINS.index("not estimable")).any(axis=1)
+    half = None if doubt is None else doubt.thickness_half
+    found = Labelled(
+        labels=rendered.labels,
+        classes=model.classes,
+        grid=grid,
+        bscan_index=index,
+        bscan_mm=index * scan.spacing[0],
+        at=en_face.places(scan.ascans_on_slo, scan.spacing, index, rendered.grid[2]),
+        laterality=scan.laterality,
+        half=half,
+        level=None if half is None else calibration.LEVEL,
+        known=is_known,
+        note=model.mark,
+    )
+    said = thickness_files.write(folder, found, scan.name)
+    return [*said, en_face.NO_SLO] if scan.ascans_on_slo is None and said else said
+
+
+def write_others(
+    folder: Path, scan: Scan, rendered: "inr_jax.new_scan.Rendered", grid: Grid, *, dicom: bool, tiff: bool, note: str
+) -> None:
+    """intensity and segmentation as .dcm (one study of two series) and as .tiff."""
+    volumes = {"intensity": rendered.intensity}
+    if rendered.labels is not None:
+        volumes["segmentation"] = rendered.labels.astype(np.uint8)
+    own = (rendered.origin == ORIGINS.index("measured")).any(axis=(1, 2))
+    study, frames = new_study(), ["measured" if is_own else "synthesised" for is_own in own]
+    for number, (name, volume) in enumerate(volumes.items(), start=1):
+        if dicom:
+            told: dict[str, Any] = {"said": name, "frames": frames, "laterality": scan.laterality, "number": number}
+            told["note"] = note
+            write_dicom(folder / f"{name}.dcm", volume, grid, study, **told)
+        if tiff:
+            write_tiff(folder / f"{name}.tiff", volume, grid, note=note)
