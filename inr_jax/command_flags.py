@@ -39,6 +39,7 @@ FLAGS = {
     ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 1}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
+    "browser": Flag(flags.DEFINE_boolean, "open a browser; --no-browser: print the address alone", True),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
         flags.DEFINE_enum,

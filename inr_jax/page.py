@@ -121,7 +121,7 @@ def write_report(
 
 
 class Script(NamedTuple):
-    """JavaScript of a page, which holds it; a module's names are its own."""
+    """JavaScript of a page, which holds it; the names of a module are its own."""
 
     text: str
     module: bool = False
@@ -129,6 +129,7 @@ class Script(NamedTuple):
 
 def write_page(path: Path, *, title: str, body: str, style: str = "", scripts: Sequence[Script] = ()) -> None:
     """Writes a page of `body` (HTML), complete or not at all; its policy lets these very scripts run and no others."""
+    scripts = [script._replace(text=_inline(script.text)) for script in scripts]
     hashes = [b64encode(hashlib.sha256(script.text.encode()).digest()).decode() for script in scripts]
     allowed = "".join(f" 'sha256-{found}'" for found in hashes)
     policy = POLICY + (f"; script-src{allowed}" if scripts else "")
@@ -152,6 +153,11 @@ def write_page(path: Path, *, title: str, body: str, style: str = "", scripts: S
 """
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _inline(text: str) -> str:
+    """The same JavaScript, without what would end its element in HTML: within strings a backslash changes nothing."""
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--").replace("\r\n", "\n")
 
 
 def _script(script: Script) -> str:

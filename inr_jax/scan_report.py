@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from inr_jax import calibration, figures, metrics, page, viewer
+from inr_jax import calibration, figures, metrics, niivue, page, viewer
 from inr_jax.between import Doubted
 from inr_jax.scan import Scan
 from inr_jax.trained import Trained
@@ -29,18 +29,19 @@ def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_s
 
 def write(path: Path, view: View, facts: dict[str, str], pictures: list[page.Picture]) -> None:
     """Writes the page of an adapted scan: the viewer, then facts and further figures. Complete or not at all."""
+    module, why_not = niivue.module()
     own = sum(viewer.given(view.origin))
     lead = f"{own} given B-scans and {len(view.places) - own} synthesised ones, each marked as what it is."
     body = "\n".join(
         [
             f'<h1>Adapted scan</h1>\n<p class="lead">{lead}</p>',
             f'<p class="disclaimer">{page.DISCLAIMER}</p>',
-            viewer.html(view),
+            viewer.html(view, why_not),
             f"<h2>About this scan</h2>\n{page.definitions(facts)}",
             *map(page.figure, pictures),
         ]
     )
-    page.write_page(path, title="Adapted scan", body=body, style=viewer.style(), scripts=viewer.scripts())
+    page.write_page(path, title="Adapted scan", body=body, style=viewer.style(), scripts=viewer.scripts(module))
 
 
 def view_of(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> View:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -64,19 +65,37 @@ def given(origin: Int[np.ndarray, "P H W"]) -> list[bool]:
     return [bool(found) for found in (origin == MEASURED).any(axis=(1, 2))]
 
 
-def html(view: View) -> str:
-    """The viewer's part of a page; `scripts` bring it to life."""
-    text = files("inr_jax").joinpath("assets/viewer.html").read_text(encoding="utf-8")
+def html(view: View, volume: str) -> str:
+    """The viewer's part of a page, to which `scripts` belong. volume: "" with 3D, otherwise why there is none."""
     data = json.dumps(described(view), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return f'{text}\n<script type="application/json" id="viewer-data">{data}</script>'
+    return "\n".join(
+        [
+            _asset("viewer.html"),
+            f'<p class="note" id="volume">{escape(volume)}</p>' if volume else _asset("volume.html"),
+            "</section>",
+            f'<script type="application/json" id="viewer-data">{data}</script>',
+        ]
+    )
 
 
 def style() -> str:
-    return files("inr_jax").joinpath("assets/viewer.css").read_text(encoding="utf-8")
+    return _asset("viewer.css")
 
 
-def scripts() -> list[Script]:
-    return [Script(files("inr_jax").joinpath("assets/viewer.js").read_text(encoding="utf-8"))]
+def scripts(niivue: str | None) -> list[Script]:
+    """What brings the viewer to life. niivue: the source of its module, where there is to be a 3D view."""
+    own = Script(_asset("viewer.js"))
+    if niivue is None:
+        return [own]
+    return [
+        own,
+        Script(f"{niivue}\nglobalThis.Niivue = Niivue;", module=True),
+        Script(_asset("volume.js"), module=True),
+    ]
+
+
+def _asset(name: str) -> str:
+    return files("inr_jax").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def described(view: View) -> dict[str, Any]:

@@ -57,6 +57,7 @@ function show() {
   showCursor();
   if (data.slo) showLines();
   if (data.thickness.length) { showMap(); showNumbers(); showProfile(); }
+  viewer.dispatchEvent(new Event("shown"));
 }
 
 function showPanel(panel, images, title, tag, isNew) {
@@ -135,7 +136,7 @@ function showNumbers() {
 
 function showProfile() {
   const found = data.thickness[state.map], value = found.value[state.bscan], half = found.half && found.half[state.bscan];
-  const highest = Math.max(...found.value.flat().map((v) => v ?? 0)) || 1;
+  const highest = 1.05 * Math.max(...found.value.flat().map((v) => v ?? 0)) || 1;
   const y = (um) => (100 * (1 - clamp(um / highest, 0, 1))).toFixed(2);
   const point = (x, um) => `${x + 0.5} ${y(um)}`;
   const known = value.map((v, x) => [x, v]).filter(([, v]) => v !== null);
