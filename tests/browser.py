@@ -19,7 +19,7 @@ FLAGS = (
     " --disable-sync --disable-dev-shm-usage --remote-debugging-pipe --window-size=1400,1000"
     " --use-angle=swiftshader --enable-unsafe-swiftshader"
 )
-PATIENCE = 60.0  # seconds for an answer
+PATIENCE = 150.0  # seconds for an answer
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
 SHIFT = 8
 

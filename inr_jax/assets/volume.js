@@ -4,9 +4,11 @@ const [P, H, W] = [count, data.rows, data.ascans];
 const step = P > 1 ? (last - first) / P : data.spacing[1]; // mm between B-scans
 const stretch = Math.max(1, width / depth / 3); // a retina is flat: to be seen, a third as high as wide
 
-function nifti(values) { // bytes [W, P, H], fastest first: x along A-scans, y along B-scans, z up from the deepest row
+const along = (bscan) => (data.upwards ? bscan : P - 1 - bscan); // up on the SLO is up here; and back again
+
+function nifti(values) { // bytes [W, P, H], fastest first: x along A-scans, y up across B-scans, z up from the deepest row
   const buffer = new ArrayBuffer(352 + values.length), view = new DataView(buffer);
-  const size = [data.spacing[1], step, data.spacing[0] * stretch], steps = [size[0], data.upwards ? size[1] : -size[1], -size[2]];
+  const size = [data.spacing[1], step, data.spacing[0] * stretch];
   view.setInt32(0, 348, true);
   [3, W, P, H, 1, 1, 1, 1].forEach((n, i) => view.setInt16(40 + 2 * i, n, true));
   view.setInt16(70, 2, true); // unsigned bytes
@@ -15,7 +17,7 @@ function nifti(values) { // bytes [W, P, H], fastest first: x along A-scans, y a
   view.setFloat32(108, 352, true);
   view.setUint8(123, 2); // mm
   view.setInt16(254, 1, true); // the matrix below holds
-  steps.forEach((mm, axis) => {
+  size.forEach((mm, axis) => {
     view.setFloat32(280 + 16 * axis + 4 * axis, mm, true);
     view.setFloat32(280 + 16 * axis + 12, (-mm * ([W, P, H][axis] - 1)) / 2, true);
   });
@@ -31,7 +33,7 @@ async function stacked(draw) { // what `draw` leaves of every B-scan, read by `l
       const pixels = page.getImageData(0, 0, W, H).data;
       for (let row = 0; row < H; row++) for (let x = 0; x < W; x++) {
         const found = level(pixels[4 * (row * W + x)], pixels[4 * (row * W + x) + 3]);
-        if (found) values[x + W * (bscan + P * row)] = found;
+        if (found) values[x + W * (along(bscan) + P * (H - 1 - row))] = found;
       }
       page.clearRect(0, 0, W, H);
     });
@@ -58,7 +60,7 @@ function palette() { // of the labels, as NiiVue wants it
     labels: ["", ...data.layers.map((layer) => layer.name)] };
 }
 
-async function start() {
+globalThis.startVolume = async () => {
   at("volume-start").disabled = true;
   one(figure, ".scene").hidden = false;
   const shown = new Niivue({ backColor: [0, 0, 0, 1], isOrientationTextVisible: false, isOrientCube: false, show3Dcrosshair: true,
@@ -74,18 +76,19 @@ async function start() {
   shown.setScale(1.7);
   const follow = () => {
     if (data.layers.length) shown.setOpacity(1, state.layers ? 0.5 : 0);
-    shown.scene.crosshairPos = shown.vox2frac([state.ascan, state.bscan, H >> 1]);
+    shown.scene.crosshairPos = shown.vox2frac([state.ascan, along(state.bscan), H >> 1]);
     shown.drawScene();
   };
   shown.onLocationChange = ({ vox }) => {
-    if (vox[0] !== state.ascan || vox[1] !== state.bscan) set({ ascan: vox[0], bscan: vox[1] });
+    const bscan = along(vox[1]);
+    if (vox[0] !== state.ascan || bscan !== state.bscan) set({ ascan: vox[0], bscan });
   };
   kind.hidden = false;
   kind.addEventListener("change", () => shown.setSliceType(Number(one(kind, "select").value)));
   viewer.addEventListener("shown", follow);
   follow();
-  figure.dataset.volumes = shown.volumes.length;
-}
+  return shown;
+};
 
 at("volume-stretch").textContent = stretch > 1.02 ? `, depth stretched ${stretch.toFixed(1)} times` : ", in true proportions";
-at("volume-start").addEventListener("click", start);
+at("volume-start").addEventListener("click", startVolume);
