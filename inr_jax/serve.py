@@ -42,7 +42,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         """As the standard library has it, for those who ask this very address for something within the folder."""
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             self.send_error(HTTPStatus.FORBIDDEN)  # a page elsewhere whose name was made to lead here
             return None
@@ -89,7 +89,7 @@ def view(folder: str | Path, *, open_browser: bool = True, opened: Callable[[str
     """Serves the reports in a folder until Ctrl-C, and shows them in the browser. Raises InputError without any."""
     found = reports(Path(folder))
     with make_server(Path(folder)) as server:
-        address = f"http://{HOST}:{server.server_address[1]}/" + (quote(found[0]) if len(found) == 1 else "")
+        address = f"http://{HOST}:{server.server_port}/" + (quote(found[0]) if len(found) == 1 else "")
         print(f"{address} (Ctrl-C ends it; no other machine can reach it)", flush=True)
         try:
             if open_browser and not opened(address):

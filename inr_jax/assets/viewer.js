@@ -8,10 +8,13 @@ const viewer = at("viewer"), panels = [at("model"), at("linear")];
 const count = data.places.length, width = data.ascans * data.spacing[1], depth = data.rows * data.spacing[0];
 const [first, last] = data.extent;
 const state = { // overlay, map: which of data.overlays (-1: none) and data.thickness; hidden: names of layers
-  bscan: count >> 1, ascan: data.ascans >> 1, layers: true, hidden: new Set(), compare: true, overlay: -1, opacity: 60, map: 0,
+  bscan: count >> 1, ascan: data.ascans >> 1, layers: true, hidden: new Set(), compare: true,
+  overlay: -1, opacity: 60, map: 0,
 };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const nearest = (values, wanted) => // the index of what lies nearest
+  values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
 const share = (mm) => { // of a map's height, from its top: as the SLO has it where there is one
   const down = (mm - first) / (last - first);
   return data.upwards ? 1 - down : down;
@@ -49,7 +52,8 @@ function show() {
   [...at("strip").children].forEach((cell, i) => cell.classList.toggle("now", i === state.bscan));
   showPanel(panels[0], data.model, isGiven ? "The model's answer at a given B-scan" : "The model's answer",
     isGiven ? "MODEL, at a given B-scan" : "SYNTHESISED by the model", !isGiven);
-  showPanel(panels[1], data.linear, isGiven ? "The given B-scan, as it was measured" : "Linear interpolation of the given B-scans",
+  showPanel(panels[1], data.linear,
+    isGiven ? "The given B-scan, as it was measured" : "Linear interpolation of the given B-scans",
     isGiven ? "GIVEN: measured" : "INTERPOLATED, not measured", !isGiven);
   panels[1].hidden = !state.compare;
   panels[0].parentElement.classList.toggle("alone", !state.compare);
@@ -88,20 +92,23 @@ function showOverlay() {
   one(legend, ".meaning").textContent = overlay.meaning;
 }
 
+const across = () => `${(100 * (state.ascan + 0.5)) / data.ascans}%`;
+
 function showCursor() {
   at("ascan").value = state.ascan;
-  at("at").textContent = `${((state.ascan + 0.5) * data.spacing[1]).toFixed(2)} mm from the left, A-scan ${state.ascan + 1} of ${data.ascans}`;
-  for (const line of viewer.querySelectorAll(".cursor")) line.style.left = `${(100 * (state.ascan + 0.5)) / data.ascans}%`;
+  const mm = ((state.ascan + 0.5) * data.spacing[1]).toFixed(2);
+  at("at").textContent = `${mm} mm from the left, A-scan ${state.ascan + 1} of ${data.ascans}`;
+  for (const line of viewer.querySelectorAll(".cursor")) line.style.left = across();
 }
 
 function lineOf(bscan) {
-  return "M" + data.slo.lines[bscan].filter(([x, y]) => x !== null && y !== null).map((point) => point.join(" ")).join("L");
+  const known = data.slo.lines[bscan].filter(([x, y]) => x !== null && y !== null);
+  return "M" + known.map((point) => point.join(" ")).join("L");
 }
 
 function showLines() {
   one(at("slo"), ".now").setAttribute("d", lineOf(state.bscan));
-  const nearest = data.slo.ascans.reduce((best, a, i) => Math.abs(a - state.ascan) < Math.abs(data.slo.ascans[best] - state.ascan) ? i : best, 0);
-  const [x, y] = data.slo.lines[state.bscan][nearest];
+  const [x, y] = data.slo.lines[state.bscan][nearest(data.slo.ascans, state.ascan)];
   const dot = one(at("slo"), ".dot");
   dot.style.left = `${(100 * x) / data.slo.size[0]}%`;
   dot.style.top = `${(100 * y) / data.slo.size[1]}%`;
@@ -116,10 +123,12 @@ function showMap() {
   one(map, ".high").textContent = `${found.high} µm`;
   const top = `${100 * share(data.places[state.bscan])}%`;
   one(map, ".line").style.top = one(map, ".dot").style.top = top;
-  one(map, ".dot").style.left = `${(100 * (state.ascan + 0.5)) / data.ascans}%`;
+  one(map, ".dot").style.left = across();
 }
 
-const written = (value, half) => value === null ? "–" : value.toFixed(1) + (half === null ? "" : ` ± ${half.toFixed(1)}`);
+const written = (value, half) =>
+  value === null ? "–" : value.toFixed(1) + (half === null ? "" : ` ± ${half.toFixed(1)}`);
+const ofBscan = (found) => [found.value[state.bscan], found.half && found.half[state.bscan]];
 const mean = (values) => {
   const known = values.filter((value) => value !== null);
   return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
@@ -127,7 +136,7 @@ const mean = (values) => {
 
 function showNumbers() {
   data.thickness.forEach((found, i) => {
-    const row = one(at("numbers"), "tbody").children[i], value = found.value[state.bscan], half = found.half && found.half[state.bscan];
+    const row = one(at("numbers"), "tbody").children[i], [value, half] = ofBscan(found);
     row.classList.toggle("chosen", i === state.map);
     row.cells[1].textContent = written(value[state.ascan], half && half[state.ascan]);
     row.cells[2].textContent = written(mean(value), half && mean(half));
@@ -135,13 +144,17 @@ function showNumbers() {
 }
 
 function showProfile() {
-  const found = data.thickness[state.map], value = found.value[state.bscan], half = found.half && found.half[state.bscan];
+  const found = data.thickness[state.map], [value, half] = ofBscan(found);
   const highest = 1.05 * Math.max(...found.value.flat().map((v) => v ?? 0)) || 1;
   const y = (um) => (100 * (1 - clamp(um / highest, 0, 1))).toFixed(2);
   const point = (x, um) => `${x + 0.5} ${y(um)}`;
   const known = value.map((v, x) => [x, v]).filter(([, v]) => v !== null);
   let before = -2;
-  const curve = known.map(([x, v]) => { const move = x === before + 1 ? "L" : "M"; before = x; return move + point(x, v); });
+  const curve = known.map(([x, v]) => {
+    const move = x === before + 1 ? "L" : "M";
+    before = x;
+    return move + point(x, v);
+  });
   one(at("profile"), ".curve").setAttribute("d", curve.join(""));
   const sure = half ? known.filter(([x]) => half[x] !== null) : [];
   const band = sure.map(([x, v]) => `M${x} ${y(v + half[x])}H${x + 1}V${y(v - half[x])}H${x}Z`);
@@ -153,15 +166,15 @@ function showProfile() {
 
 // --- what is made once ---
 
-function ruler(stack, across, down) { // a bar of a round length; down: one along the depth, too
+function ruler(stack, long, deep) { // bars of round lengths; deep: one along the depth, too
   const round = (most) => [5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01].find((mm) => mm <= most) || most;
-  const long = round(across / 4), bar = one(stack, ".across");
-  bar.style.width = `${(100 * long) / across}%`;
-  bar.textContent = `${long} mm`;
-  if (!down) return;
-  const high = round(down / 4), upright = one(stack, ".down");
-  upright.style.height = `${(100 * high) / down}%`;
-  upright.textContent = `${high * 1000} µm`;
+  const mm = round(long / 4), bar = one(stack, ".across");
+  bar.style.width = `${(100 * mm) / long}%`;
+  bar.textContent = `${mm} mm`;
+  if (!deep) return;
+  const down = round(deep / 4), upright = one(stack, ".down");
+  upright.style.height = `${(100 * down) / deep}%`;
+  upright.textContent = `${1000 * down} µm`;
 }
 
 function makePanels() {
@@ -171,7 +184,7 @@ function makePanels() {
     stack.style.aspectRatio = ratio;
     outlines.setAttribute("viewBox", `0 0 ${data.ascans} ${data.rows}`);
     for (const layer of data.layers) {
-      added(outlines, "path", { stroke: layer.colour, fill: layer.colour, "stroke-dasharray": layer.dash, "fill-rule": "evenodd" });
+      added(outlines, "path", { stroke: layer.colour, "stroke-dasharray": layer.dash });
     }
     ruler(stack, width, depth);
     let rolled = 0;
@@ -191,7 +204,8 @@ function makeSwitches() {
   at("bscan").max = count - 1;
   at("ascan").max = data.ascans - 1;
   data.given.forEach((isGiven, i) => {
-    const cell = added(at("strip"), "i", { class: isGiven ? "given" : "", title: `B-scan ${i + 1}: ${isGiven ? "given" : "synthesised"}` });
+    const title = `B-scan ${i + 1}: ${isGiven ? "given" : "synthesised"}`;
+    const cell = added(at("strip"), "i", { class: isGiven ? "given" : "", title });
     cell.addEventListener("click", () => set({ bscan: i }));
   });
   at("layers-switch").hidden = !data.layers.length;
@@ -201,7 +215,9 @@ function makeSwitches() {
     added(label, "input", { type: "radio", name: "overlay", value: i });
     label.append(` ${overlay.title}`);
   });
-  for (const ramp of viewer.querySelectorAll(".ramp")) for (const colour of data.colours) added(ramp, "i").style.background = colour;
+  for (const ramp of viewer.querySelectorAll(".ramp")) {
+    for (const colour of data.colours) added(ramp, "i").style.background = colour;
+  }
 }
 
 function makeSlo() {
@@ -229,7 +245,9 @@ function makeMap() {
   stack.style.aspectRatio = clamp(width / (last - first), 0.7, 2.5);
   if (data.upwards) one(stack, "img").style.transform = "scaleY(-1)";
   ruler(stack, width);
-  data.places.forEach((mm, i) => { if (data.given[i]) added(one(at("map"), ".ticks"), "i").style.top = `${100 * share(mm)}%`; });
+  data.places.forEach((mm, i) => {
+    if (data.given[i]) added(one(at("map"), ".ticks"), "i").style.top = `${100 * share(mm)}%`;
+  });
   data.thickness.forEach((found, i) => {
     added(at("layer"), "option", { value: i }).textContent = found.name;
     makeRow(found);
@@ -240,8 +258,7 @@ function makeMap() {
   one(at("profile"), ".bottom").textContent = "0 µm";
   stack.addEventListener("click", (event) => {
     const [x, y] = within(event, stack), mm = first + (data.upwards ? 1 - y : y) * (last - first);
-    const nearest = data.places.reduce((best, place, i) => Math.abs(place - mm) < Math.abs(data.places[best] - mm) ? i : best, 0);
-    set({ bscan: nearest, ascan: Math.floor(x * data.ascans) });
+    set({ bscan: nearest(data.places, mm), ascan: Math.floor(x * data.ascans) });
   });
 }
 
@@ -256,7 +273,8 @@ function makeRow(found) {
       state.hidden[box.checked ? "delete" : "add"](found.name);
       show();
     });
-    label.insertAdjacentHTML("beforeend", '<svg viewBox="0 0 32 11" aria-hidden="true"><path d="M0 5.5H32" stroke-width="2"/></svg>');
+    const line = '<svg viewBox="0 0 32 11" aria-hidden="true"><path d="M0 5.5H32" stroke-width="2"/></svg>';
+    label.insertAdjacentHTML("beforeend", line);
     one(label, "path").setAttribute("stroke", layer.colour);
     one(label, "path").setAttribute("stroke-dasharray", layer.dash);
     label.append(found.name);
@@ -268,13 +286,16 @@ function makeRow(found) {
 
 function within(event, box) { // where a click lies, as shares of a box's width and height
   const found = box.getBoundingClientRect();
-  return [(event.clientX - found.left) / found.width, (event.clientY - found.top) / found.height].map((v) => clamp(v, 0, 0.999999));
+  const shares = [(event.clientX - found.left) / found.width, (event.clientY - found.top) / found.height];
+  return shares.map((value) => clamp(value, 0, 0.999999));
 }
 
 function listen() {
   at("previous").addEventListener("click", () => step(-1));
   at("next").addEventListener("click", () => step(1));
-  for (const id of ["bscan", "ascan", "opacity"]) at(id).addEventListener("input", () => set({ [id]: Number(at(id).value) }));
+  for (const id of ["bscan", "ascan", "opacity"]) {
+    at(id).addEventListener("input", () => set({ [id]: Number(at(id).value) }));
+  }
   for (const id of ["layers", "compare"]) at(id).addEventListener("change", () => set({ [id]: at(id).checked }));
   at("layer").addEventListener("change", () => set({ map: Number(at("layer").value) }));
   at("overlays").addEventListener("change", (event) => set({ overlay: Number(event.target.value) }));

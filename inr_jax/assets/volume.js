@@ -6,7 +6,8 @@ const stretch = Math.max(1, width / depth / 3); // a retina is flat: to be seen,
 
 const along = (bscan) => (data.upwards ? bscan : P - 1 - bscan); // up on the SLO is up here; and back again
 
-function nifti(values) { // bytes [W, P, H], fastest first: x along A-scans, y up across B-scans, z up from the deepest row
+// values: bytes [W, P, H], fastest first: x along A-scans, y up across B-scans, z up from the deepest row
+function nifti(values) {
   const buffer = new ArrayBuffer(352 + values.length), view = new DataView(buffer);
   const size = [data.spacing[1], step, data.spacing[0] * stretch];
   view.setInt32(0, 348, true);
@@ -27,7 +28,8 @@ function nifti(values) { // bytes [W, P, H], fastest first: x along A-scans, y u
 }
 
 async function stacked(draw) { // what `draw` leaves of every B-scan, read by `level` from red and opacity
-  const values = new Uint8Array(W * P * H), page = new OffscreenCanvas(W, H).getContext("2d", { willReadFrequently: true });
+  const values = new Uint8Array(W * P * H);
+  const page = new OffscreenCanvas(W, H).getContext("2d", { willReadFrequently: true });
   for (let bscan = 0; bscan < P; bscan++) {
     await draw(page, bscan, (level) => {
       const pixels = page.getImageData(0, 0, W, H).data;
@@ -56,15 +58,18 @@ const labels = () => stacked(async (page, bscan, keep) => data.layers.forEach((l
 
 function palette() { // of the labels, as NiiVue wants it
   const part = (from) => [0, ...data.layers.map((layer) => parseInt(layer.colour.slice(from, from + 2), 16))];
-  return { R: part(1), G: part(3), B: part(5), A: [0, ...data.layers.map(() => 255)], I: [0, ...data.layers.map((_, i) => i + 1)],
-    labels: ["", ...data.layers.map((layer) => layer.name)] };
+  const labels = ["", ...data.layers.map((layer) => layer.name)];
+  const [A, I] = [labels.map((name) => (name ? 255 : 0)), labels.map((_, i) => i)];
+  return { R: part(1), G: part(3), B: part(5), A, I, labels };
 }
 
 globalThis.startVolume = async () => {
   at("volume-start").disabled = true;
   one(figure, ".scene").hidden = false;
-  const shown = new Niivue({ backColor: [0, 0, 0, 1], isOrientationTextVisible: false, isOrientCube: false, show3Dcrosshair: true,
-    crosshairColor: [0.94, 0.89, 0.26, 1], isColorbar: false, loadingText: "", logLevel: "error", dragAndDropEnabled: false, isResizeCanvas: true });
+  const shown = new Niivue({
+    backColor: [0, 0, 0, 1], crosshairColor: [0.94, 0.89, 0.26, 1], show3Dcrosshair: true, isColorbar: false,
+    isOrientationTextVisible: false, isOrientCube: false, loadingText: "", logLevel: "error", dragAndDropEnabled: false,
+  });
   await shown.attachToCanvas(canvas);
   await shown.loadFromArrayBuffer(nifti(await intensity()), "intensity.nii");
   if (data.layers.length) {
@@ -90,5 +95,6 @@ globalThis.startVolume = async () => {
   return shown;
 };
 
-at("volume-stretch").textContent = stretch > 1.02 ? `, depth stretched ${stretch.toFixed(1)} times` : ", in true proportions";
+at("volume-stretch").textContent =
+  stretch > 1.02 ? `, depth stretched ${stretch.toFixed(1)} times` : ", in true proportions";
 at("volume-start").addEventListener("click", startVolume);
