@@ -78,7 +78,7 @@ globalThis.startVolume = async () => {
   }
   shown.setSliceType(4);
   shown.setRenderAzimuthElevation(200, 30);
-  shown.setScale(1.7);
+  shown.setScale(1.2);
   const follow = () => {
     if (data.layers.length) shown.setOpacity(1, state.layers ? 0.5 : 0);
     shown.scene.crosshairPos = shown.vox2frac([state.ascan, along(state.bscan), H >> 1]);
