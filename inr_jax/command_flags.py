@@ -58,6 +58,7 @@ FLAGS = {
         flags.DEFINE_boolean, "write intensity and segmentation as DICOM (derived secondary capture), too", False
     ),
     "tiff": Flag(flags.DEFINE_boolean, "write intensity and segmentation as TIFF stacks, too", False),
+    "browser": Flag(flags.DEFINE_boolean, "open a browser; --no-browser: print the address alone", True),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
         flags.DEFINE_enum,

@@ -68,6 +68,14 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     )
 
 
+def _view(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 1:
+        raise InputError(f"view: expected one folder that adapt has written; found {len(rest)}")
+    from inr_jax.serve import view
+
+    view(rest[0], open_browser=values.browser)
+
+
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
     places.check_training(values.workdir)
     from inr_jax.calibrate import FILE, calibrate
@@ -222,6 +230,14 @@ COMMANDS = {
         "WORKDIR MODEL [--licence=TERMS]",
         "inr-jax export runs/oct model --licence=CC-BY-4.0",
         ("licence",),
+        takes_scans=True,
+    ),
+    "view": Command(
+        _view,
+        "look at what adapt has written, in the browser; served to this machine alone",
+        "FOLDER [--no-browser]",
+        "inr-jax view eye",
+        ("browser",),
         takes_scans=True,
     ),
     "calibrate": Command(

@@ -36,6 +36,7 @@ def doctor() -> None:
         ("GPU", _gpu),
         ("programs", _programs),
         ("notebooks", lambda: _extra("notebooks", ("ipykernel", "nbclient", "nbformat"))),
+        ("view3d", lambda: _extra("view3d", ("ipyniivue",))),
         ("browser", _browser),
         ("step", _step),  # the last: it takes seconds
     ):

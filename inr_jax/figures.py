@@ -195,11 +195,12 @@ def _outlines(axis: Axes, labels: Int[np.ndarray, "H W"], extent: tuple[float, .
     y = np.linspace(extent[3], extent[2], 2 * height + 1)[1::2]
     for label in range(1, classes):
         if (labels == label).any() and (labels != label).any():
-            colour, style = _class_style(label)
+            colour, style = class_style(label)
             axis.contour(x, y, labels == label, [0.5], colors=[colour], linestyles=style, linewidths=0.9)
 
 
-def _class_style(label: int) -> tuple[str, Literal["-", "--", ":"]]:
+def class_style(label: int) -> tuple[str, Literal["-", "--", ":"]]:
+    """The colour and the line of a label, 1 or above."""
     styles: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
     return OVERLAY[(label - 1) % len(OVERLAY)], styles[(label - 1) // len(OVERLAY) % len(styles)]
 
@@ -208,7 +209,7 @@ def _class_legend(figure: Figure, classes: Sequence[str], drawn: Mapping[str, In
     handles = []
     for label in np.unique(np.stack(list(drawn.values()))):
         if label > 0:
-            colour, style = _class_style(int(label))
+            colour, style = class_style(int(label))
             handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=2, label=classes[label]))
     legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=6, fontsize=8, facecolor="#2b2b2b", labelcolor="white"

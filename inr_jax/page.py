@@ -1,5 +1,6 @@
-"""A report as one HTML file that needs nothing else: styles and figures inline, no scripts, no network."""
+"""A report as one HTML file that needs nothing else: styles, figures and any script inline, no network."""
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,7 +14,8 @@ from inr_jax.tables import METRICS, NOTHING, Line, Table, Undefined
 
 CSS_DPI = 96  # of a browser, where a figure is to have the size it was laid out in
 DISCLAIMER = "For research use, not for diagnosis."
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser, too, fetches nothing
+# the browser, too, fetches nothing
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.5rem 4rem; color: #1b1b1b; background: #fff;
@@ -108,41 +110,69 @@ def write_report(
             f"<h1>{escape(title)}</h1>",
             f'<p class="lead">{escape(lead)}</p>',
             f'<p class="disclaimer">{DISCLAIMER}</p>',
-            _definitions(facts),
+            definitions(facts),
             *(f"<h2>{escape(name)}</h2>\n{_score_table(table, undefined)}" for name, table in scores.items()),
-            *map(_figure, figures),
+            *map(figure, figures),
             *(f"<h2>{escape(name)}</h2>\n{_text_table(table)}" for name, table in (more or {}).items()),
-            f"<h2>Methods</h2>\n{_definitions(notes)}" if notes else "",
+            f"<h2>Methods</h2>\n{definitions(notes)}" if notes else "",
         ]
     )
+    write_page(path, title=title, body=body)
+
+
+class Script(NamedTuple):
+    """JavaScript of a page, which holds it; the names of a module are its own."""
+
+    text: str
+    module: bool = False
+
+
+def write_page(path: Path, *, title: str, body: str, style: str = "", scripts: Sequence[Script] = ()) -> None:
+    """Writes a page of `body` (HTML), complete or not at all; its policy lets these very scripts run and no others."""
+    scripts = [script._replace(text=_inline(script.text)) for script in scripts]
+    hashes = [b64encode(hashlib.sha256(script.text.encode()).digest()).decode() for script in scripts]
+    allowed = "".join(f" 'sha256-{found}'" for found in hashes)
+    policy = POLICY + (f"; script-src{allowed}" if scripts else "")
     page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
 <main>
 {body}
 </main>
 <footer>Written by inr_jax. {DISCLAIMER}</footer>
-</body>
+{"".join(map(_script, scripts))}</body>
 </html>
 """
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _definitions(facts: Mapping[str, str]) -> str:
+def _inline(text: str) -> str:
+    """The same JavaScript, without what would end its element in HTML: within strings a backslash changes nothing."""
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--").replace("\r\n", "\n")
+
+
+def _script(script: Script) -> str:
+    kind = ' type="module"' if script.module else ""
+    return f"<script{kind}>{script.text}</script>\n"
+
+
+def definitions(facts: Mapping[str, str]) -> str:
+    """Names and what they stand for, as HTML."""
     items = [f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()]
     return "<dl>\n" + "\n".join(items) + "\n</dl>"
 
 
-def _figure(picture: Picture) -> str:
+def figure(picture: Picture) -> str:
+    """A picture under its title, as HTML."""
     data = b64encode(picture.png).decode()
     pixels = int.from_bytes(picture.png[16:20])  # the width in a PNG's header
     return (

@@ -79,6 +79,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "validate": {"output"},
         "demo": set(),
         "doctor": set(),
+        "view": set(),
     }
 
 

@@ -198,7 +198,10 @@ def test_thickness_has_an_interval_for_labels_that_people_had_and_none_for_other
 def test_the_page_says_of_which_value_the_intervals_are(written):
     page = (written / "p5_OD" / "report.html").read_text()
     assert "of what a repeated scan would measure, noise included" in page
-    assert "Uncertainty of thickness" in page
+    told = json.loads(page.split('id="viewer-data">')[1].split("</script>")[0])
+    assert [overlay["title"] for overlay in told["overlays"]] == ["of intensity", "of layers"]
+    assert any(found["half"] for found in told["thickness"])
+    assert "p5" not in page  # a scan's name is that of its file, or of a person
 
 
 def test_of_other_weights_no_uncertainty_is_told(folder, model, caplog):

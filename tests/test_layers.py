@@ -143,6 +143,10 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     **dict.fromkeys(
         ("figures", "layer_figures", "tables", "page", "report", "scan_report", "layer_report", "model_card"), FACE
     ),
+    "viewer_images": set(),
+    "viewer": {"viewer_images", "between", "figures", "page"},
+    "niivue": set(),
+    "serve": {"errors"},
     "sweep_results": {"sweeps", "tables", "errors"},
     "sweep_tables": {"sweep_results", "tables"},
     "sweep_figures": {"figures"},
