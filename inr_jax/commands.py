@@ -1,11 +1,12 @@
 """The commands: what each is for, its flags, and the function that runs it. They import modules when they run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
 
-from inr_jax import places
+from inr_jax import command_flags, places
 from inr_jax.errors import InputError
 
 SINGLE = "configs/single.py"  # what `validate` fits without a training
@@ -60,6 +61,16 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         slices=values.slices,
         laterality=values.laterality,
     )
+
+
+def _inspect(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 1:
+        raise InputError(f"inspect: expected one scan, a file or a folder; found {len(rest)}")
+    if values.figure is not None:
+        places.check_output(str(Path(values.figure).parent))
+    from inr_jax.inspecting import inspect
+
+    inspect(rest[0], figure=values.figure, spacing=command_flags.three_mm("scan_spacing", values.scan_spacing))
 
 
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -195,6 +206,14 @@ COMMANDS = {
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
         ("workdir", "output", "steps", "fit", "slices", "laterality"),
         needs=("workdir", "output"),
+        takes_scans=True,
+    ),
+    "inspect": Command(
+        _inspect,
+        "what is understood of a scan file, what it lacks, what looks wrong",
+        "SCAN [--figure=PNG]",
+        "inr-jax inspect eye.vol --figure=eye.png",
+        ("figure", "scan_spacing"),
         takes_scans=True,
     ),
     "calibrate": Command(

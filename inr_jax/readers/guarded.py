@@ -1,0 +1,156 @@
+"""Files read in a process of their own, which may take so long and so much memory, and no more.
+
+One process reads file after file, since starting it takes longer than reading most of them; where it ends, hangs or has
+grown it is replaced.
+"""
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import inr_jax
+from inr_jax.errors import InputError
+from inr_jax.limits import resident
+from inr_jax.readers import content_name, files_of, kind_of, message
+from inr_jax.scan import Scan
+
+SECONDS, GIGABYTES = 8.0, 2.0  # for a small file
+BYTES_PER_SECOND, GROWTH = 20e6, 8.0  # of a large one: it has longer, and so many bytes in memory for each of its own
+START = 60.0  # seconds until the process is there
+KEPT = 0.75  # GB: one that is larger after an answer is replaced
+LOOK = 0.05  # seconds between two looks at it
+
+
+class Limit(NamedTuple):
+    """What reading one file may take."""
+
+    seconds: float
+    gigabytes: float
+
+
+class Stopped(Exception):
+    """The process has not answered, and why."""
+
+
+class Worker:
+    """The process: started at once, and ended by `close`."""
+
+    def __init__(self) -> None:
+        paths = [str(Path(inr_jax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "inr_jax.readers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **one},
+            start_new_session=True,
+        )
+        self._received = bytearray()
+        self._limit, self._until = Limit(START, GIGABYTES), time.monotonic() + START
+        self._line()  # it says that it is there
+
+    def ask(self, question: dict[str, Any], limit: Limit) -> dict[str, Any]:
+        """Its answer. Raises Stopped where there is none within the limit."""
+        self._limit, self._until = limit, time.monotonic() + limit.seconds
+        assert self._process.stdin is not None, "it was started with one"
+        try:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Stopped("ended") from None
+        return message.received(self._line(), self._take)
+
+    def is_fit(self) -> bool:
+        """Whether another file may be read by it."""
+        return self._process.poll() is None and resident(self._process.pid) < KEPT
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> bytes:
+        while (end := self._received.find(b"\n")) < 0:
+            self._more()
+        return bytes(self._take(end + 1))
+
+    def _take(self, count: int) -> bytearray:
+        while len(self._received) < count:
+            self._more()
+        found, self._received = self._received[:count], self._received[count:]
+        return found
+
+    def _more(self) -> None:
+        """Waits until it has written something."""
+        assert self._process.stdout is not None, "it was started with one"
+        output = self._process.stdout.fileno()
+        while not select.select([output], [], [], LOOK)[0]:
+            if time.monotonic() > self._until:
+                raise Stopped(f"took more than {self._limit.seconds:.0f} s")
+            if resident(self._process.pid) > self._limit.gigabytes:
+                raise Stopped(f"took more than {self._limit.gigabytes:.0f} GB of memory")
+        written = os.read(output, 1 << 20)
+        if not written:
+            raise Stopped("ended")
+        self._received += written
+
+
+class Reader:
+    """Reads files by a worker, which it starts when it is first asked. limit: for a small file."""
+
+    def __init__(self, limit: Limit = Limit(SECONDS, GIGABYTES)) -> None:  # noqa: B008: a tuple
+        self.limit = limit
+        self._worker: Worker | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def scans(self, path: Path, **options: Any) -> list[Scan]:
+        """Every scan of a file or folder. Raises InputError in one line, whatever is wrong with it."""
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        try:
+            name = content_name(path) if kind_of(path).is_anonymous else str(path)
+            size = sum(file.stat().st_size for file in files_of(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        limit = Limit(self.limit.seconds + size / BYTES_PER_SECOND, max(self.limit.gigabytes, GROWTH * size / 2**30))
+        question = {"path": str(path.absolute()), "name": name, "gigabytes": limit.gigabytes, "options": options}
+        with self._lock:
+            found = self._ask(question, limit)
+        if "error" in found:
+            raise InputError(found["error"])
+        return [message.to_scan(scan) for scan in found["scans"]]
+
+    def close(self) -> None:
+        """Ends the worker, if there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def _ask(self, question: dict[str, Any], limit: Limit) -> dict[str, Any]:
+        fit = False
+        try:
+            self._worker = self._worker or Worker()
+            found = self._worker.ask(question, limit)
+            fit = self._worker.is_fit()
+        except Stopped as stopped:
+            return {"error": f"{question['name']}: not readable, or damaged: reading it {stopped}"}
+        finally:
+            if not fit:
+                self.close()
+        return found
+
+
+READER = Reader()  # of this process
+
+
+def read_scans(path: str | Path, **options: Any) -> list[Scan]:
+    """Every scan of a file or folder, read in a process of its own. Raises InputError in one line."""
+    return READER.scans(Path(path), **options)
