@@ -57,6 +57,9 @@ FLAGS = {
     "scan_spacing": Flag(
         flags.DEFINE_list, "mm between B-scans, rows, A-scans, where the file does not say: 0.24,0.0039,0.0118", []
     ),
+    "layers": Flag(
+        flags.DEFINE_string, "surfaces of the scan in a file of HEYEX or OCTExplorer (.xml)", absent="those of the scan"
+    ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(
         flags.DEFINE_enum,

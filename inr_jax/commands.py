@@ -70,7 +70,8 @@ def _inspect(values: flags.FlagValues, rest: Sequence[str]) -> None:
         places.check_output(str(Path(values.figure).parent))
     from inr_jax.inspecting import inspect
 
-    inspect(rest[0], figure=values.figure, spacing=command_flags.three_mm("scan_spacing", values.scan_spacing))
+    spacing = command_flags.three_mm("scan_spacing", values.scan_spacing)
+    inspect(rest[0], figure=values.figure, spacing=spacing, layers=values.layers)
 
 
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -213,7 +214,7 @@ COMMANDS = {
         "what is understood of a scan file, what it lacks, what looks wrong",
         "SCAN [--figure=PNG]",
         "inr-jax inspect eye.vol --figure=eye.png",
-        ("figure", "scan_spacing"),
+        ("figure", "scan_spacing", "layers"),
         takes_scans=True,
     ),
     "calibrate": Command(

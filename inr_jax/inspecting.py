@@ -17,12 +17,21 @@ SEVERAL = 0.02  # share of A-scans from which on something is told
 OUT_OF_RANGE = 0.02  # share of voxels at the largest value from which on they are taken as saturated
 
 
-def inspect(path: str | Path, *, figure: str | Path | None = None, spacing: Triple | None = None) -> None:
+def inspect(
+    path: str | Path,
+    *,
+    figure: str | Path | None = None,
+    spacing: Triple | None = None,
+    layers: str | Path | None = None,
+) -> None:
     """Prints what was understood of every scan of a file or folder; figure: a PNG to draw them into.
 
-    spacing: mm between B-scans, rows, A-scans, where the file does not say. Raises InputError in one line.
+    spacing: mm between B-scans, rows, A-scans, where the file does not say. layers: a file of surfaces of HEYEX or
+    OCTExplorer. Raises InputError in one line.
     """
     scans = scan_io.read_scans(path, spacing=spacing)
+    if layers is not None:
+        scans = [scan_io.with_surfaces(scan, layers) for scan in scans]
     for scan in scans:
         print("\n".join([scan.name, *(f"  {name:<10} {text}" for name, text in described(scan))]), flush=True)
     if figure is not None:

@@ -147,6 +147,8 @@ def _one(arrays: dict[str, np.ndarray], path: Path) -> Scan:
         rest["quality"] = _need(arrays, "quality", ((bscans,),), where).astype(np.float32)
     for key in ("surface_names", "remarks"):
         rest[key] = tuple(map(str, np.atleast_1d(arrays.get(key, ()))))
+    if "turned" in arrays:
+        rest["turned"] = tuple(map(bool, _need(arrays, "turned", ((2,),), where)))
     text = {key: str(arrays[key]) for key in ("laterality", "name", "person", "pattern") if key in arrays}
     name = checked_name(text.get("name", path.stem), where)
     scan = Scan(volume.astype(np.float32), spacing, name=name, person=text.get("person", name), **rest)  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def _bscan(axis: Axes, scan: Scan) -> None:
     extent = (0.0, columns * along, rows * down, 0.0)
     axis.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto", interpolation="nearest")
     at = (np.arange(columns) + 0.5) * along
-    surfaces = [] if scan.surfaces is None else scan.surfaces[:, middle]
+    surfaces = np.zeros((0, columns)) if scan.surfaces is None else scan.surfaces[:, middle]
     names = scan.surface_names or tuple(f"surface {i + 1}" for i in range(len(surfaces)))
     for name, surface, colour in zip(names, surfaces, cycle(OVERLAY), strict=False):
         axis.plot(at, (surface + 0.5) * down, color=colour, linewidth=0.9, label=name)
@@ -62,7 +62,7 @@ def _slo(axis: Axes, scan: Scan) -> None:
     rows, columns = scan.slo.shape
     extent = (-along / 2, (columns - 0.5) * along, (rows - 0.5) * down, -down / 2)
     axis.imshow(scan.slo, cmap="gray", extent=extent)
-    shown = [] if scan.ascans_on_slo is None else scan.ascans_on_slo
+    shown = np.zeros((0, 1, 2)) if scan.ascans_on_slo is None else scan.ascans_on_slo
     every = max(1, len(shown) // LINES)
     for i, line in enumerate(shown):
         if i % every == 0 or i == len(shown) // 2:

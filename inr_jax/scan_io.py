@@ -28,11 +28,11 @@ from inr_jax.scan import Triple, checked, checked_labels
 def read_scans(path: str | Path, *, spacing: Triple | None = None, slo_axes: str | None = None) -> list[Scan]:
     """Every scan of a file or folder of any kind that docs/formats.md names, read in a process of its own.
 
-    spacing: mm between B-scans, rows and A-scans, where the file does not say (else it is nan). slo_axes: of an .npz file.
+    spacing: mm between B-scans, rows and A-scans, where the file does not say (else it is nan). slo_axes: of an .npz.
     Raises InputError in one line.
     """
     options = {"slo_axes": slo_axes} if slo_axes and Path(path).suffix.lower() == ".npz" else {}
-    scans = guarded.read_scans(path, **options)
+    scans = guarded.READER.scans(Path(path), **options)
     return [replace(s, spacing=spacing) if spacing and np.isnan(s.spacing).all() else s for s in scans]
 
 
@@ -51,6 +51,19 @@ def read_scan(
     if subject not in names:
         raise InputError(f"{path}: subject: expected one of {', '.join(names)}, found {subject}")
     return checked(scans[names.index(subject)], subject)
+
+
+def with_surfaces(scan: Scan, path: str | Path) -> Scan:
+    """The scan with the surfaces of a HEYEX or OCTExplorer file in the place of its own, read as scans are.
+
+    Raises InputError in one line, also where they are not of the scan's B-scans and A-scans.
+    """
+    names, rows = guarded.READER.surfaces(Path(path))
+    wanted = (scan.voxels.shape[0], scan.voxels.shape[2])
+    if rows.shape[1:] != wanted:
+        raise InputError(f"{scan.name}: layers: expected {wanted} B-scans and A-scans; found {rows.shape[1:]}")
+    turned = [axis for axis, is_turned in zip((1, 2), scan.turned, strict=True) if is_turned]
+    return replace(scan, surfaces=np.flip(rows, turned), surface_names=names)
 
 
 def resampled_geometry(scan: Scan, bscan_index: Float[np.ndarray, " P"]) -> tuple[Triple, Triple]:

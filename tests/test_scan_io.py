@@ -193,6 +193,7 @@ def test_one_scan_with_everything_reads_back(tmp_path: Path) -> None:
         pattern="raster",
         surface_names=("ILM", "BM"),
         quality=noise((5,)),
+        turned=(True, False),
         source=".npz",
         remarks=("told",),
     )

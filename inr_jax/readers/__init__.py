@@ -21,23 +21,51 @@ class Kind(NamedTuple):
     is_anonymous: bool = True  # a scan's name is made of its content, since the file's could be a person's
 
 
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+XML, DICOM = Kind("HEYEX .xml", "heyex_xml"), Kind("DICOM", "dicom")
 KINDS = {
     ".vol": Kind("Heidelberg .vol", "heyex"),
+    ".e2e": Kind("Heidelberg .e2e", "heyex_e2e"),
+    ".xml": XML,
+    ".fda": Kind("Topcon .fda", "topcon"),
+    ".dcm": DICOM,
+    **dict.fromkeys((".tif", ".tiff"), Kind("TIFF stack", "pictures")),
+    **dict.fromkeys((".nii", ".nii.gz"), Kind("NIfTI image", "images", is_anonymous=False)),
+    **dict.fromkeys((".nrrd", ".nhdr"), Kind("NRRD image", "images", is_anonymous=False)),
+    **dict.fromkeys((".mha", ".mhd"), Kind("MHA image", "images", is_anonymous=False)),
     ".npz": Kind(".npz", "npz", is_anonymous=False),
-    **{
-        suffix: Kind(f"{name} image", "images", is_anonymous=False)
-        for name, suffixes in (("NIfTI", (".nii", ".nii.gz")), ("NRRD", (".nrrd", ".nhdr")), ("MHA", (".mha", ".mhd")))
-        for suffix in suffixes
-    },
 }
 
 
 def kind_of(path: Path) -> Kind:
     """The kind of a file, by its suffix; of a folder, by what lies in it. InputError for others."""
+    if path.is_dir():
+        return _kind_of_folder(path)
     for suffix, kind in KINDS.items():
         if path.name.lower().endswith(suffix):
             return kind
-    raise InputError(f"expected one of {' '.join(KINDS)}; found {path.suffix or 'no suffix'}")
+    if is_dicom(path):
+        return DICOM
+    raise InputError(f"expected a folder or one of {' '.join(KINDS)}; found {path.suffix or 'no suffix'}")
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    suffixes = [file.suffix.lower() for file in files_of(path)]
+    if ".xml" in suffixes:
+        return XML
+    if any(is_dicom(file) for file in files_of(path)):
+        return DICOM
+    if any(suffix in PICTURES for suffix in suffixes):
+        return Kind("folder of pictures", "pictures")
+    raise InputError(f"expected a folder with .xml, DICOM or {' '.join(PICTURES)}; found none of them")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def files_of(path: Path) -> list[Path]:
@@ -56,10 +84,15 @@ def content_name(path: Path) -> str:
 
 
 def read(path: Path, name: str, **options: Any) -> list[Scan]:
-    """Every scan of a file or folder, checked; a spacing that the file does not say is nan. Raises what a parser does."""
+    """Every scan of a file or folder, checked; a spacing that none says is nan. Raises whatever a parser does."""
     kind = kind_of(path)
     scans = importlib.import_module(f"inr_jax.readers.{kind.module}").read(path, name, **options)
     return [_checked(replace(scan, source=kind.name), name) for scan in scans]
+
+
+def read_surfaces(path: Path, name: str) -> Any:
+    """`surfaces.read`."""
+    return importlib.import_module("inr_jax.readers.surfaces").read(path, name)
 
 
 def _checked(scan: Scan, name: str) -> Scan:

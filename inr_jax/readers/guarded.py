@@ -15,13 +15,15 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 import inr_jax
 from inr_jax.errors import InputError
 from inr_jax.limits import resident
 from inr_jax.readers import content_name, files_of, kind_of, message
 from inr_jax.scan import Scan
 
-SECONDS, GIGABYTES = 8.0, 2.0  # for a small file
 BYTES_PER_SECOND, GROWTH = 20e6, 8.0  # of a large one: it has longer, and so many bytes in memory for each of its own
 START = 60.0  # seconds until the process is there
 KEPT = 0.75  # GB: one that is larger after an answer is replaced
@@ -33,6 +35,9 @@ class Limit(NamedTuple):
 
     seconds: float
     gigabytes: float
+
+
+SMALL = Limit(8.0, 2.0)  # for a small file
 
 
 class Stopped(Exception):
@@ -54,7 +59,7 @@ class Worker:
             start_new_session=True,
         )
         self._received = bytearray()
-        self._limit, self._until = Limit(START, GIGABYTES), time.monotonic() + START
+        self._limit, self._until = SMALL._replace(seconds=START), time.monotonic() + START
         self._line()  # it says that it is there
 
     def ask(self, question: dict[str, Any], limit: Limit) -> dict[str, Any]:
@@ -105,7 +110,7 @@ class Worker:
 class Reader:
     """Reads files by a worker, which it starts when it is first asked. limit: for a small file."""
 
-    def __init__(self, limit: Limit = Limit(SECONDS, GIGABYTES)) -> None:  # noqa: B008: a tuple
+    def __init__(self, limit: Limit = SMALL) -> None:
         self.limit = limit
         self._worker: Worker | None = None
         self._lock = threading.Lock()
@@ -113,20 +118,29 @@ class Reader:
 
     def scans(self, path: Path, **options: Any) -> list[Scan]:
         """Every scan of a file or folder. Raises InputError in one line, whatever is wrong with it."""
+        return [message.to_scan(scan) for scan in self._found("scans", path, options)]
+
+    def surfaces(self, path: Path) -> tuple[tuple[str, ...], Float[np.ndarray, "S D W"]]:
+        """Names and rows of the surfaces of a file. Raises InputError in one line, whatever is wrong with it."""
+        names, rows = self._found("surfaces", path, {})
+        return tuple(names), rows
+
+    def _found(self, wanted: str, path: Path, options: dict[str, Any]) -> Any:
         if not path.exists():
             raise InputError(f"{path}: no such file")
         try:
-            name = content_name(path) if kind_of(path).is_anonymous else str(path)
+            is_anonymous = wanted == "surfaces" or kind_of(path).is_anonymous
+            name = content_name(path) if is_anonymous else str(path)
             size = sum(file.stat().st_size for file in files_of(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
         limit = Limit(self.limit.seconds + size / BYTES_PER_SECOND, max(self.limit.gigabytes, GROWTH * size / 2**30))
-        question = {"path": str(path.absolute()), "name": name, "gigabytes": limit.gigabytes, "options": options}
+        question = {"wanted": wanted, "path": str(path.absolute()), "name": name, "options": options}
         with self._lock:
-            found = self._ask(question, limit)
-        if "error" in found:
-            raise InputError(found["error"])
-        return [message.to_scan(scan) for scan in found["scans"]]
+            answer = self._ask({**question, "gigabytes": limit.gigabytes}, limit)
+        if "error" in answer:
+            raise InputError(answer["error"])
+        return answer[wanted]
 
     def close(self) -> None:
         """Ends the worker, if there is one."""
@@ -148,9 +162,4 @@ class Reader:
         return found
 
 
-READER = Reader()  # of this process
-
-
-def read_scans(path: str | Path, **options: Any) -> list[Scan]:
-    """Every scan of a file or folder, read in a process of its own. Raises InputError in one line."""
-    return READER.scans(Path(path), **options)
+READER = Reader()  # of this process: read_scans and read_surfaces of scan_io

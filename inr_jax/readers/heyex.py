@@ -13,8 +13,8 @@ from inr_jax.scan import Scan, Triple
 
 # From ILM down to BM. A boundary has the name of what lies above it: RNFL is where the nerve fibres end.
 LAYERS = (
-    "ANT", "VIT", "ILM", "RNFL", "GCL", "IPL-", "IPL", "IPL+", "INL", "OPL", "ONL", "ELM", "IOS", "EZ", "PR1", "IZ", "PR2",
-    "OPT", "RPE", "BM", "CHO",
+    "ANT", "VIT", "ILM", "RNFL", "GCL", "IPL-", "IPL", "IPL+", "INL", "OPL", "ONL", "ELM", "IOS", "EZ", "PR1", "IZ",
+    "PR2", "OPT", "RPE", "BM", "CHO",
 )  # fmt: skip
 UNKNOWN = 1e38  # stands in a file, a little larger, for what is not known
 PATTERNS = {1: "line", 2: "circle", 3: "raster", 4: "raster", 5: "radial"}
@@ -36,7 +36,7 @@ def read(path: Path, name: str) -> list[Scan]:
         raise InputError(f"{name}: expected one or more B-scans; found none")
     numbered = {number: layer for layer, number in SEG_MAPPING.items()}
     scan = assembled(
-        np.stack([bscan.data for bscan in header.bscans]),
+        shown(np.stack([bscan.data for bscan in header.bscans]), UNKNOWN),
         [{numbered[i]: row for i, row in enumerate(b.layer_segmentations) if i in numbered} for b in header.bscans],
         (header.distance, header.scale_y, header.scale_x),
         name=name,
@@ -51,8 +51,16 @@ def read(path: Path, name: str) -> list[Scan]:
     return [scan]
 
 
+def shown(reflectivity: Float[np.ndarray, "D H W"], unknown: float) -> Float[np.ndarray, "D H W"]:
+    """The fourth root of what the instrument measures, as it is shown; nan from `unknown` on."""
+    known = reflectivity < unknown
+    return np.where(known, np.clip(reflectivity, 0, None, where=known, out=reflectivity.copy()), np.nan) ** np.float32(
+        0.25
+    )
+
+
 def assembled(
-    reflectivity: Float[np.ndarray, "D H W"],
+    voxels: Float[np.ndarray, "D H W"],
     rows: Sequence[Mapping[str, Float[np.ndarray, " W"]]],
     spacing: Triple,
     *,
@@ -64,32 +72,32 @@ def assembled(
     pixel: tuple[float, float],
     starts: Float[np.ndarray, "D 2"],
     ends: Float[np.ndarray, "D 2"],
+    remarks: tuple[str, ...] = (),
 ) -> Scan:
-    """The scan of an instrument's numbers: reflectivity becomes its fourth root, as it is shown.
+    """The scan of what a file of Heidelberg's says.
 
-    rows: of every B-scan its boundaries by name. spacing: as the header says, nan or 0 where it does not. slo, pixel (mm),
-    starts, ends: as `placing.places` takes them. Raises InputError where places are no numbers.
+    voxels: as they are shown, nan where not known. rows: of every B-scan its boundaries by name. spacing: as the header
+    says, nan or 0 where it does not. slo, pixel (mm), starts, ends: as `placing.places` takes them. remarks: what was
+    assumed before. Raises InputError where places are no numbers.
     """
     if not (np.isfinite(starts).all() and np.isfinite(ends).all() and np.abs([starts, ends]).max() < UNKNOWN):
         raise InputError(f"{name}: expected places of B-scans in mm; found others")
     if not all(np.isfinite(p) and 0 < p < 1 for p in pixel):
         raise InputError(f"{name}: expected an SLO with pixels of up to 1 mm; found {pixel[0]:g} x {pixel[1]:g}")
-    remarks = []
+    told = list(remarks)
     if pattern is None:
-        pattern = placing.pattern_of(starts, ends)
-        remarks.append(f"the file names no scan pattern: by the places of its B-scans it is {pattern or 'none known'}")
+        pattern = placing.pattern_of(starts, ends, voxels.shape[2] * spacing[2])
+        told.append(f"the file names no scan pattern: by the places of its B-scans it is {pattern or 'none known'}")
     if pattern == "circle" and laterality == "L":
-        remarks.append(
-            "a circle of a left eye was taken to run against the clock, from temporal over superior to nasal"
-        )
-    apart, told = placing.distance((starts + ends) / 2, spacing[0]) if pattern == "raster" else (0.0, None)
-    remarks += [told] if told else []
-    known = np.isfinite(reflectivity) & (np.abs(reflectivity) < UNKNOWN)
-    names, surfaces = stacked(rows, reflectivity.shape[2])
+        told.append("a circle of a left eye was taken to run against the clock, from temporal over superior to nasal")
+    apart, doubt = placing.distance((starts + ends) / 2, spacing[0]) if pattern == "raster" else (0.0, None)
+    told += [doubt] if doubt else []
+    known = np.isfinite(voxels)
+    names, surfaces = stacked(rows, voxels.shape[2])
     if quality is not None:
         quality = np.where(np.abs(quality) < UNKNOWN, quality, np.nan).astype(np.float32)
     scan = Scan(
-        voxels=np.where(known, np.clip(reflectivity, 0, None), 0).astype(np.float32) ** np.float32(0.25),
+        voxels=np.where(known, voxels, 0).astype(np.float32),
         spacing=placing.bscan_spacing(spacing, apart),
         surfaces=surfaces,
         surface_names=names,
@@ -97,14 +105,14 @@ def assembled(
         slo=slo.astype(np.float32),
         slo_spacing=pixel,
         ascans_on_slo=placing.places(
-            starts, ends, reflectivity.shape[2], pattern=pattern, laterality=laterality, pixel=pixel
+            starts, ends, voxels.shape[2], pattern=pattern, laterality=laterality, pixel=pixel
         ),
         laterality=laterality,
         name=name,
         person=name,
         pattern=pattern,
         quality=quality,
-        remarks=tuple(remarks),
+        remarks=tuple(told),
     )
     return placing.placed(scan)
 

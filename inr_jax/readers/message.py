@@ -15,7 +15,7 @@ def send(stream: IO[bytes], answer: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     stream.write(json.dumps(_described(answer, arrays)).encode() + b"\n")
     for array in arrays:
-        stream.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+        stream.write(np.ascontiguousarray(array).tobytes())
     stream.flush()
 
 
@@ -54,4 +54,5 @@ def of_scan(scan: Scan) -> dict[str, Any]:
 
 def to_scan(found: dict[str, Any]) -> Scan:
     """The scan again."""
-    return Scan(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Scan(**values)

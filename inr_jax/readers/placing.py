@@ -22,9 +22,9 @@ def places(
 ) -> Float[np.ndarray, "D W 2"]:
     """Where A-scans lie, mm (y, x) from the centre of the SLO's first pixel.
 
-    starts, ends: mm (y, x) from the corner of the SLO, from edge to edge of a B-scan; of a circle a point on it, where it
-    begins, and its centre. A circle runs from temporal over superior to nasal: clockwise in a right eye as the SLO shows
-    it, the other way in a left one. pixel: mm of the SLO's.
+    starts, ends: mm (y, x) from the corner of the SLO, from edge to edge of a B-scan; of a circle a point on it, where
+    it begins, and its centre. A circle runs from temporal over superior to nasal: clockwise on the SLO of a right eye,
+    the other way in a left one. pixel: mm of the SLO's.
     """
     along = (np.arange(columns) + 0.5) / columns
     if pattern == "circle":
@@ -38,10 +38,15 @@ def places(
     return (on_slo - np.asarray(pixel) / 2).astype(np.float32)
 
 
-def pattern_of(starts: Float[np.ndarray, "D 2"], ends: Float[np.ndarray, "D 2"]) -> str | None:
-    """ "line", "raster" (parallel, evenly spaced) or "radial" (about one middle) by where B-scans begin and end."""
+def pattern_of(starts: Float[np.ndarray, "D 2"], ends: Float[np.ndarray, "D 2"], length: float) -> str | None:
+    """A pattern by where B-scans begin and end and how long they are (mm); None where it is none of those known.
+
+    A raster is parallel and evenly spaced, a radial scan has one middle, and a circle is 2 pi times as long as it is
+    from its beginning to its middle, which is then said in the place of its end.
+    """
     if len(starts) == 1:
-        return "line"
+        is_circle = abs(2 * np.pi * np.linalg.norm(ends - starts) - length) < EVEN * length
+        return "circle" if is_circle else "line"
     along, middles = ends - starts, (starts + ends) / 2
     length = np.linalg.norm(along, axis=1).max()
     if length == 0:
@@ -56,7 +61,7 @@ def pattern_of(starts: Float[np.ndarray, "D 2"], ends: Float[np.ndarray, "D 2"])
 
 
 def placed(scan: Scan) -> Scan:
-    """A raster or a line with its B-scans from the top of the SLO down and A-scans from left to right, and its geometry.
+    """A raster or a line with B-scans from the top of the SLO down and A-scans from left to right, and its geometry.
 
     The frame is the SLO's: ITK's x along its rows, y in depth, z down its columns; a raster that lies askew keeps the
     turn in its direction. Others, and scans without an SLO, come back as they are.
@@ -83,18 +88,19 @@ def placed(scan: Scan) -> Scan:
 def _flipped(scan: Scan, axis: int) -> Scan:
     """Everything that has the scan's B-scans (axis 0) or A-scans (axis 2), the other way round."""
 
-    def turned(array: np.ndarray | None, at: int | None) -> np.ndarray | None:
-        return None if array is None or at is None else np.ascontiguousarray(np.flip(array, at))
+    def turned(array: np.ndarray | None, at: int) -> np.ndarray | None:
+        return None if array is None else np.ascontiguousarray(np.flip(array, at))
 
     bscans_or_columns = 0 if axis == 0 else 1
     return replace(
         scan,
-        voxels=turned(scan.voxels, axis),
+        voxels=np.ascontiguousarray(np.flip(scan.voxels, axis)),
         labels=turned(scan.labels, axis),
         valid=turned(scan.valid, axis),
         surfaces=turned(scan.surfaces, 1 + bscans_or_columns),
         ascans_on_slo=turned(scan.ascans_on_slo, bscans_or_columns),
         quality=turned(scan.quality, 0) if axis == 0 else scan.quality,
+        turned=(scan.turned[0] ^ (axis == 0), scan.turned[1] ^ (axis == 2)),
     )
 
 

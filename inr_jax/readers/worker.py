@@ -22,14 +22,17 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     path, name, gigabytes = Path(question["path"]), question["name"], question["gigabytes"]
     try:
         _limit(int(gigabytes * 2**30))
+        if question["wanted"] == "surfaces":
+            return {"surfaces": readers.read_surfaces(path, name)}
         scans = readers.read(path, name, **question["options"])
         return {"scans": [message.of_scan(scan) for scan in scans]}
     except InputError as error:
         return {"error": " ".join(str(error).split())}
     except MemoryError:
         return {"error": f"{name}: not readable within {gigabytes:.0f} GB of memory, or damaged"}
-    except Exception as error:  # noqa: BLE001: see above
-        return {"error": f"{name}: not readable as {readers.kind_of(path).name}, or damaged ({type(error).__name__})"}
+    except Exception as error:  # noqa: BLE001
+        kind = "surfaces" if question["wanted"] == "surfaces" else readers.kind_of(path).name
+        return {"error": f"{name}: not readable as {kind}, or damaged ({type(error).__name__})"}
 
 
 def _limit(memory: int) -> None:
