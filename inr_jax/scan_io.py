@@ -62,7 +62,7 @@ def with_surfaces(scan: Scan, path: str | Path) -> Scan:
     wanted = (scan.voxels.shape[0], scan.voxels.shape[2])
     if rows.shape[1:] != wanted:
         raise InputError(f"{scan.name}: layers: expected {wanted} B-scans and A-scans; found {rows.shape[1:]}")
-    turned = [axis for axis, is_turned in zip((1, 2), scan.turned, strict=True) if is_turned]
+    turned = tuple(axis for axis, is_turned in zip((1, 2), scan.turned, strict=True) if is_turned)
     return replace(scan, surfaces=np.flip(rows, turned), surface_names=names)
 
 

@@ -74,19 +74,23 @@ def _scan(group: list[Any], photographs: dict[str, Any], name: str) -> Scan:
 
 
 def _slices(file: Any, name: str) -> list[Slice]:
-    from pydicom.pixels import apply_rescale
+    from pydicom.pixels import apply_rescale, get_decoder
 
+    kind, syntax = file.get("PhotometricInterpretation"), file.file_meta.TransferSyntaxUID
+    if kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise InputError(f"{name}: expected grey values (MONOCHROME1 or 2); found others")
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        raise InputError(f"{name}: compressed as {syntax.name}: pip install pylibjpeg pylibjpeg-libjpeg")
     pixels = apply_rescale(file.pixel_array, file).astype(np.float32)
-    if file.get("SamplesPerPixel", 1) != 1:
-        raise InputError(f"{name}: expected grey values; found {file.SamplesPerPixel} channels")
-    if file.get("PhotometricInterpretation") == "MONOCHROME1":
+    if kind == "MONOCHROME1":
         pixels = pixels.max() - pixels
     frames = pixels if pixels.ndim == 3 else pixels[None]
     own = file.get("PerFrameFunctionalGroupsSequence") or [None] * len(frames)
     shared = (file.get("SharedFunctionalGroupsSequence") or [None])[0]
-    return [
-        _slice(frame, [part for part in (group, shared, file) if part is not None]) for frame, group in zip(frames, own)
-    ]
+    if len(own) != len(frames):
+        raise InputError(f"{name}: expected facts of {len(frames)} frames; found those of {len(own)}")
+    parts = [[part for part in (group, shared, file) if part is not None] for group in own]
+    return [_slice(frame, nearest) for frame, nearest in zip(frames, parts, strict=True)]
 
 
 def _slice(pixels: Float[np.ndarray, "H W"], parts: list[Any]) -> Slice:

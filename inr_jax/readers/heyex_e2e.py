@@ -20,33 +20,40 @@ def read(path: Path, name: str) -> list[Scan]:
     from eyepy.io.he.e2e_format import TypesEnum
 
     with HeE2eReader(path) as file:
-        series = [one for one in file.series if one.n_bscans and TypesEnum.image in one.folders]
-        scans = [_scan(one, name if i == 0 else f"{name}-{i + 1}") for i, one in enumerate(series)]
+        series = [(one, _slices(one)) for one in file.series if TypesEnum.image in one.folders]
+        names = [name if i == 0 else f"{name}-{i + 1}" for i in range(len(series))]
+        scans = [_scan(one, slices, own) for own, (one, slices) in zip(names, series, strict=True) if slices]
     if not scans:
         raise InputError(f"{name}: expected an OCT series with an SLO in the .e2e file; found none")
     return scans
 
 
-def _scan(series: Any, name: str) -> Scan:
+def _slices(series: Any) -> list[Any]:
+    """What a series has of B-scans with a header, in their order."""
+    from eyepy.io.he.e2e_format import TypesEnum
+
+    needed = {TypesEnum.bscanmeta, TypesEnum.image}
+    return [part for _, part in sorted(series.slices.items()) if needed <= set(part.folders)]
+
+
+def _scan(series: Any, slices: list[Any], name: str) -> Scan:
     from eyepy.io.he.e2e_format import TypesEnum
     from eyepy.io.he.e2e_reader import MEDIUM_EYE_LENGTH_UM_PER_DEG, SEG_MAPPING
 
     mm = MEDIUM_EYE_LENGTH_UM_PER_DEG / 1e3
-    facts = series.get_bscan_meta()
+    facts = [part.get_meta() for part in slices]
     pattern = heyex.PATTERNS.get(facts[0]["scan_pattern"])
-    is_circle = pattern == "circle"
-    end = ("center_y", "center_x") if is_circle else ("end_y", "end_x")
-    starts = mm * (FIELD / 2 + np.array([(fact["start_y"], fact["start_x"]) for fact in facts]))
-    ends = mm * (FIELD / 2 + np.array([(fact[end[0]], fact[end[1]]) for fact in facts]))
-    length = np.linalg.norm(ends[0] - starts[0]) * (2 * np.pi if is_circle else 1)
-    voxels, slo = series.get_bscans(), series.folders[TypesEnum.image][0].data.data
-    has_layers = any(TypesEnum.layer_annotation in part.folders for part in series.slices.values())
-    layers = series.get_layers() if has_layers else {}
-    named = {layer: layers[number] for layer, number in SEG_MAPPING.items() if number in layers}
+    end = "center" if pattern == "circle" else "end"
+    starts, ends = (
+        mm * (FIELD / 2 + np.array([(fact[f"{at}_y"], fact[f"{at}_x"]) for fact in facts])) for at in ("start", end)
+    )
+    length = np.linalg.norm(ends[0] - starts[0]) * (2 * np.pi if pattern == "circle" else 1)
+    layers = [part.get_layers() if TypesEnum.layer_annotation in part.folders else {} for part in slices]
+    slo = series.folders[TypesEnum.image][0].data.data
     eye = series.folders.get(TypesEnum.laterality)
-    scan = heyex.assembled(
-        heyex.shown(voxels, UNKNOWN),
-        [{layer: rows[i] for layer, rows in named.items()} for i in range(len(voxels))],
+    return heyex.assembled(
+        heyex.shown(np.stack([part.get_bscan() for part in slices]).astype(np.float32), UNKNOWN),
+        [{layer: own[number] for layer, number in SEG_MAPPING.items() if number in own} for own in layers],
         (np.nan, float(facts[0]["scale_y"]), float(length / facts[0]["size_x"])),
         name=name,
         pattern=pattern,
@@ -58,4 +65,3 @@ def _scan(series: Any, name: str) -> Scan:
         ends=ends,
         remarks=(REMARK,),
     )
-    return scan
