@@ -14,22 +14,25 @@ from inr_jax.scan import Scan, checked, checked_name
 
 
 class Kind(NamedTuple):
-    """A kind of file: what it is called, and which module of this folder reads it."""
+    """A kind of file: what it is called, which module of this folder reads it, and by which libraries."""
 
     name: str
     module: str
+    libraries: tuple[str, ...] = ()
     is_anonymous: bool = True  # a scan's name is made of its content, since the file's could be a person's
 
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-XML, DICOM = Kind("HEYEX .xml", "heyex_xml"), Kind("DICOM", "dicom")
+PICTURE = ("tifffile", "imageio.v3")
+XML = Kind("HEYEX .xml", "heyex_xml", ("eyepy.io.he.xml_reader", *PICTURE))
+DICOM = Kind("DICOM", "dicom", ("pydicom.pixels",))
 KINDS = {
-    ".vol": Kind("Heidelberg .vol", "heyex"),
-    ".e2e": Kind("Heidelberg .e2e", "heyex_e2e"),
+    ".vol": Kind("Heidelberg .vol", "heyex", ("eyepy.io.he.vol_reader",)),
+    ".e2e": Kind("Heidelberg .e2e", "heyex_e2e", ("eyepy.io.he.e2e_reader",)),
     ".xml": XML,
     ".fda": Kind("Topcon .fda", "topcon"),
     ".dcm": DICOM,
-    **dict.fromkeys((".tif", ".tiff"), Kind("TIFF stack", "pictures")),
+    **dict.fromkeys((".tif", ".tiff"), Kind("TIFF stack", "pictures", PICTURE)),
     **dict.fromkeys((".nii", ".nii.gz"), Kind("NIfTI image", "images", is_anonymous=False)),
     **dict.fromkeys((".nrrd", ".nhdr"), Kind("NRRD image", "images", is_anonymous=False)),
     **dict.fromkeys((".mha", ".mhd"), Kind("MHA image", "images", is_anonymous=False)),
@@ -56,7 +59,7 @@ def _kind_of_folder(path: Path) -> Kind:
     if any(is_dicom(file) for file in files_of(path)):
         return DICOM
     if any(suffix in PICTURES for suffix in suffixes):
-        return Kind("folder of pictures", "pictures")
+        return Kind("folder of pictures", "pictures", PICTURE)
     raise InputError(f"expected a folder with .xml, DICOM or {' '.join(PICTURES)}; found none of them")
 
 
@@ -81,6 +84,12 @@ def content_name(path: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return f"scan-{digest.hexdigest()[:12]}"
+
+
+def load(kind: Kind) -> None:
+    """Imports what reads a kind of file."""
+    for library in (*kind.libraries, f"inr_jax.readers.{kind.module}"):
+        importlib.import_module(library)
 
 
 def read(path: Path, name: str, **options: Any) -> list[Scan]:

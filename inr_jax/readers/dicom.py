@@ -33,7 +33,7 @@ def read(path: Path, name: str) -> list[Scan]:
     """Every series of a DICOM file, or of a folder of them, a scan each."""
     import pydicom
 
-    files = [pydicom.dcmread(file) for file in files_of(path) if path.is_file() or is_dicom(file)]
+    files = [pydicom.dcmread(file) for file in files_of(path) if path.is_file() or _is_meant(file)]
     images = [file for file in files if "PixelData" in file]
     if not images:
         raise InputError(f"{name}: expected DICOM with pixels; found none")
@@ -47,6 +47,10 @@ def read(path: Path, name: str) -> list[Scan]:
         raise InputError(f"{name}: expected DICOM with slices or B-scans; found a photograph alone")
     names = [name if i == 0 else f"{name}-{i + 1}" for i in range(len(series))]
     return [_scan(group, photographs, own) for own, group in zip(names, series.values(), strict=True)]
+
+
+def _is_meant(file: Path) -> bool:
+    return file.suffix.lower() == ".dcm" or is_dicom(file)
 
 
 def _scan(group: list[Any], photographs: dict[str, Any], name: str) -> Scan:

@@ -25,7 +25,7 @@ from inr_jax.readers import content_name, files_of, kind_of, message
 from inr_jax.scan import Scan
 
 BYTES_PER_SECOND, GROWTH = 20e6, 8.0  # of a large one: it has longer, and so many bytes in memory for each of its own
-START = 60.0  # seconds until the process is there
+START = 60.0  # seconds until the process is there, or has loaded a library
 KEPT = 0.75  # GB: one that is larger after an answer is replaced
 LOOK = 0.05  # seconds between two looks at it
 
@@ -59,19 +59,24 @@ class Worker:
             start_new_session=True,
         )
         self._received = bytearray()
-        self._limit, self._until = SMALL._replace(seconds=START), time.monotonic() + START
+        self._allow(SMALL._replace(seconds=START))
         self._line()  # it says that it is there
 
     def ask(self, question: dict[str, Any], limit: Limit) -> dict[str, Any]:
         """Its answer. Raises Stopped where there is none within the limit."""
-        self._limit, self._until = limit, time.monotonic() + limit.seconds
+        self._allow(limit._replace(seconds=START))
         assert self._process.stdin is not None, "it was started with one"
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise Stopped("ended") from None
+        self._line()  # it has loaded what it needs
+        self._allow(limit)
         return message.received(self._line(), self._take)
+
+    def _allow(self, limit: Limit) -> None:
+        self._limit, self._until = limit, time.monotonic() + limit.seconds
 
     def is_fit(self) -> bool:
         """Whether another file may be read by it."""

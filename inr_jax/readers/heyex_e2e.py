@@ -16,8 +16,8 @@ REMARK = "an .e2e file says places in degrees: 289.6 um each and an SLO of 30 de
 
 def read(path: Path, name: str) -> list[Scan]:
     """Every OCT series of an `.e2e` file that has B-scans with an SLO."""
-    from eyepy.io.he import HeE2eReader
     from eyepy.io.he.e2e_format import TypesEnum
+    from eyepy.io.he.e2e_reader import HeE2eReader
 
     with HeE2eReader(path) as file:
         series = [(one, _slices(one)) for one in file.series if TypesEnum.image in one.folders]

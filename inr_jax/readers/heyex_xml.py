@@ -14,7 +14,7 @@ from inr_jax.scan import Scan
 
 def read(path: Path, name: str) -> list[Scan]:
     """The scan of an `.xml` or of the folder that has it: 8-bit images as they are shown, 0 to 1."""
-    from eyepy.io.he import HeXmlReader
+    from eyepy.io.he.xml_reader import HeXmlReader
 
     file = HeXmlReader(path)
     header, facts = file.parsed_values, file.bscan_meta

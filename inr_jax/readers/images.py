@@ -68,7 +68,8 @@ def _check_complete(path: Path) -> None:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    size = int(np.prod(reader.GetSize())) * int(reader.GetMetaData("bitpix")) // 8
+    voxels = int(np.prod(reader.GetSize())) * int(reader.GetMetaData("bitpix")) // 8
+    size = int(float(reader.GetMetaData("vox_offset"))) + voxels
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         found = sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
     if found < size:

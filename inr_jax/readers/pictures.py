@@ -1,5 +1,6 @@
 """TIFF stacks by tifffile, and folders of pictures: B-scans one after the other."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,27 @@ def read(path: Path, name: str) -> list[Scan]:
         return [_scan(np.stack(pages), UNKNOWN, name)]
     import tifffile
 
+    faults = _Faults(logging.ERROR)
+    logging.getLogger("tifffile").addHandler(faults)
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        found = series.asarray()
-        spacing = _spacing(file, series)
-    has_colours = found.ndim > 2 and found.shape[-1] in (3, 4) and series.axes.endswith("S")
+        found, spacing = series.asarray(), _spacing(file, series)
+    if faults.count:
+        raise InputError(f"{name}: TIFF cut short or damaged: {faults.count} faults in its directory of pages")
+    has_colours = found.ndim > 2 and series.axes.endswith("S")
     if found.ndim - has_colours not in (2, 3):
         raise InputError(f"{name}: expected pages of rows and columns; found {found.ndim} axes")
     stack = found if found.ndim - has_colours == 3 else found[None]
     return [_scan(np.stack([_grey(page, name) for page in stack]), spacing, name)]
+
+
+class _Faults(logging.Handler):
+    """Counts what tifffile logs: it reads what is left of a file that was cut short, and tells nobody else."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
 
 
 def _scan(voxels: np.ndarray, spacing: Triple, name: str) -> Scan:

@@ -51,7 +51,11 @@ def main() -> None:
     os.dup2(nowhere, 2)
     message.send(out, {})
     for line in sys.stdin.buffer:
-        message.send(out, answer(json.loads(line)))
+        question = json.loads(line)
+        if question["wanted"] == "scans":
+            readers.load(readers.kind_of(Path(question["path"])))
+        message.send(out, {})  # what takes long now is the file's fault
+        message.send(out, answer(question))
 
 
 if __name__ == "__main__":
