@@ -48,7 +48,7 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if not rest:
         raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
     places.check_training(values.workdir)
-    places.check_files(rest)
+    places.check_scans(rest)
     places.check_output(values.output)
     from inr_jax.new_scan import adapt_files
 
@@ -66,6 +66,7 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def _inspect(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if len(rest) != 1:
         raise InputError(f"inspect: expected one scan, a file or a folder; found {len(rest)}")
+    places.check_scans(rest)
     if values.figure is not None:
         places.check_output(str(Path(values.figure).parent))
     from inr_jax.inspecting import inspect
@@ -202,7 +203,7 @@ COMMANDS = {
     ),
     "adapt": Command(
         _adapt,
-        "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
+        "adapt to new scans (.vol, DICOM, NIfTI, .npz ...: docs/formats.md); write intensities, labels, report",
         "--workdir=FOLDER SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
         ("workdir", "output", "steps", "fit", "slices", "laterality"),

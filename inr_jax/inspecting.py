@@ -154,10 +154,16 @@ def _cut_off(scan: Scan) -> Iterator[str]:
     cut = float((bm >= lowest).mean())
     if cut > SEVERAL:
         yield f"clipped: {name} lies at the lower edge in {cut:.0%} of A-scans"
-    if scan.surfaces is not None and scan.surfaces.size:
-        above = float((np.nanmin(scan.surfaces, axis=0, initial=np.inf) <= EDGE).mean())
-        if above > SEVERAL:
-            yield f"clipped: the uppermost layer lies at the upper edge in {above:.0%} of A-scans"
+    above = float(_touches_the_top(scan).mean())
+    if above > SEVERAL:
+        yield f"clipped: tissue is cut off at the upper edge, and may be folded over, in {above:.0%} of A-scans"
+
+
+def _touches_the_top(scan: Scan) -> np.ndarray:
+    """[D, W]: whether the uppermost rows that were measured are as bright as tissue."""
+    smooth = _smooth(scan)
+    middle, bright = np.quantile(smooth, (0.5, 0.97), axis=1)
+    return smooth[:, : max(4, scan.voxels.shape[1] // 40)].max(axis=1) > (middle + bright) / 2
 
 
 def _on_slo(

@@ -115,7 +115,5 @@ def test_a_reader_that_dies_is_replaced(tmp_path):
     reader.scans(whole)
     reader._worker._process.kill()
     reader._worker._process.wait()
-    with pytest.raises(InputError, match="reading it ended"):
-        reader.scans(whole)
     assert reader.scans(whole)[0].pattern == "raster"
     reader.close()

@@ -156,6 +156,8 @@ class Reader:
     def _ask(self, question: dict[str, Any], limit: Limit) -> dict[str, Any]:
         fit = False
         try:
+            if self._worker is not None and not self._worker.is_fit():
+                self.close()
             self._worker = self._worker or Worker()
             found = self._worker.ask(question, limit)
             fit = self._worker.is_fit()
