@@ -75,7 +75,7 @@ def test_low_signal_is_told_by_the_instrument_or_by_the_image(raster):
 
 def test_tissue_cut_off_at_the_lower_edge_is_told_with_and_without_layers(raster):
     rows = int(np.nanmin(raster.surfaces[-1]))
-    cut = dataclasses.replace(raster, voxels=raster.voxels[:, :rows], valid=raster.valid[:, :rows])
+    cut = dataclasses.replace(raster, voxels=raster.voxels[:, :rows])
     assert any("BM lies at the lower edge" in told for told in concerns(cut))
     bare = dataclasses.replace(cut, surfaces=None, surface_names=())
     assert any("brightest layer lies at the lower edge" in told for told in concerns(bare))

@@ -12,11 +12,13 @@ import pytest
 import scan_files
 import SimpleITK as sitk
 import tifffile
+from command import say
 from real_data import real_data
 from scan_files import BORN, ID, NAME, ORDER, dicom, eye_dicom, eye_e2e, eye_vol, eye_xml, item, small_eye, vol_bytes
 
 from inr_jax import slo_registration
 from inr_jax.errors import InputError
+from inr_jax.phantom import make_eye
 from inr_jax.readers import content_name
 from inr_jax.scan_io import read_scan, read_scans, with_surfaces
 
@@ -326,6 +328,21 @@ def test_layers_of_octexplorer_and_heyex_go_where_the_scan_has_them(tmp_path):
     heyex = with_surfaces(scan, eye_xml(tmp_path / "export", EYE) / "export.xml")
     np.testing.assert_allclose(heyex.surfaces, EYE.surfaces, rtol=1e-6)
     assert heyex.surface_names == ORDER
+
+
+def test_adapt_takes_a_vol_and_answers_where_it_lies(toy_model, tmp_path, capsys):
+    eye = make_eye(person=5, laterality="L", shape=(5, 48, 24), motion=0.0, slo_shape=(48, 48))
+    path = written(tmp_path / f"{NAME}.vol", eye_vol(eye))
+    scan = read_scan(path)
+    said = say(capsys, "adapt", f"--workdir={toy_model}", path, f"--output={tmp_path / 'out'}", "--slices=9")
+    assert said.code == 0
+    image = sitk.ReadImage(str(tmp_path / "out" / content_name(path) / "intensity.nii.gz"))
+    assert image.GetSize() == (24, 48, 9)
+    np.testing.assert_allclose(image.GetOrigin(), scan.origin, atol=1e-5)
+    last = np.array(scan.origin) + (np.array(scan.voxels.shape) - 1)[::-1] * scan.spacing[::-1]
+    np.testing.assert_allclose(image.TransformIndexToPhysicalPoint((23, 47, 8)), last, atol=1e-4)
+    assert not any(NAME in file.name or NAME.encode() in file.read_bytes() for file in (tmp_path / "out").rglob("*.*"))
+    assert NAME not in said.out
 
 
 def test_layers_of_another_scan_are_refused(tmp_path):
