@@ -1,6 +1,7 @@
 """The flags of the commands, and a config's keys as flags."""
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -72,6 +73,13 @@ FLAGS = {
         absent="unknown",
         options={"enum_values": ["R", "L"]},
     ),
+    "figure": Flag(flags.DEFINE_string, "a PNG to draw B-scan, layers and SLO into", absent="no figure"),
+    "scan_spacing": Flag(
+        flags.DEFINE_list, "mm between B-scans, rows, A-scans, where the file does not say: 0.24,0.0039,0.0118", []
+    ),
+    "layers": Flag(
+        flags.DEFINE_string, "surfaces of the scan in a file of HEYEX or OCTExplorer (.xml)", absent="those of the scan"
+    ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(
         flags.DEFINE_enum,
@@ -132,6 +140,21 @@ def define(names: Iterable[str], defaults: Mapping[str, Any]) -> flags.FlagValue
         default = defaults.get(name, flag.default)
         flag.define(name=name, default=default, help=flag.help, flag_values=values, **flag.options)
     return values
+
+
+def three_mm(name: str, words: Sequence[str]) -> tuple[float, float, float] | None:
+    """The three lengths in mm of a flag, None where it was not given. Raises InputError for others."""
+    if not words:
+        return None
+    try:
+        first, second, third = map(float, words)
+    except ValueError:
+        first = second = third = 0.0
+    if not all(0 < mm < math.inf for mm in (first, second, third)):
+        raise InputError(
+            f"--{name.replace('_', '-')}: expected three mm above 0: 0.24,0.0039,0.0118; found {','.join(words)}"
+        )
+    return first, second, third
 
 
 def shown_default(flag: flags.Flag) -> str:

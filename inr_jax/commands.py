@@ -1,6 +1,7 @@
 """The commands: what each is for, its flags, and the function that runs it. They import modules when they run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
@@ -49,7 +50,7 @@ def _adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if values.bscan_at and (values.slices is not None or values.spacing is not None):
         raise InputError("adapt: expected one of --slices, --spacing and --bscan-at; found --bscan-at and another")
     folder = places.find_model(values.workdir, values.model)
-    places.check_files(rest)
+    places.check_scans(rest)
     places.check_output(values.output)
     from inr_jax.restored import adapt_files
 
@@ -74,6 +75,18 @@ def _view(values: flags.FlagValues, rest: Sequence[str]) -> None:
     from inr_jax.serve import view
 
     view(rest[0], open_browser=values.browser)
+
+
+def _inspect(values: flags.FlagValues, rest: Sequence[str]) -> None:
+    if len(rest) != 1:
+        raise InputError(f"inspect: expected one scan, a file or a folder; found {len(rest)}")
+    places.check_scans(rest)
+    if values.figure is not None:
+        places.check_output(str(Path(values.figure).parent))
+    from inr_jax.inspecting import inspect
+
+    spacing = command_flags.three_mm("scan_spacing", values.scan_spacing)
+    inspect(rest[0], figure=values.figure, spacing=spacing, layers=values.layers)
 
 
 def _calibrate(values: flags.FlagValues, rest: Sequence[str]) -> None:
@@ -217,7 +230,7 @@ COMMANDS = {
     ),
     "adapt": Command(
         _adapt,
-        "adapt to new scans (NIfTI, NRRD, MHA, .npz); write intensities, labels, report",
+        "adapt to new scans (.vol, DICOM, NIfTI, .npz ...: docs/formats.md); write intensities, labels, report",
         "(--workdir=FOLDER | --model=FOLDER) SCAN... --output=FOLDER",
         "inr-jax adapt --workdir=runs/oct eye.nii.gz --output=eye --slices=61",
         ("workdir", "model", "output", "steps", "fit", "slices", "spacing", "bscan_at", "laterality", "dicom", "tiff"),
@@ -238,6 +251,14 @@ COMMANDS = {
         "FOLDER [--no-browser]",
         "inr-jax view eye",
         ("browser",),
+        takes_scans=True,
+    ),
+    "inspect": Command(
+        _inspect,
+        "what is understood of a scan file, what it lacks, what looks wrong",
+        "SCAN [--figure=PNG]",
+        "inr-jax inspect eye.vol --figure=eye.png",
+        ("figure", "scan_spacing", "layers"),
         takes_scans=True,
     ),
     "calibrate": Command(

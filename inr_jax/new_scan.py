@@ -25,7 +25,7 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked_labels, checked_name
+from inr_jax.scan import Scan, checked, checked_labels, checked_name
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
@@ -216,7 +216,7 @@ def scans_of(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]
 def _scans_in(file: str, options: trained.ConfigDict) -> list[Scan]:
     """The scans of one file, as `data.interp_oct` says how an .npz is read."""
     if not file.endswith(".npz"):
-        return [scan_io.read_scan(file)]
+        return [checked(scan, scan.name) for scan in scan_io.read_scans(file)]
     if records.find_manifest(Path(file).parent) is not None:
         log.warning("%s: was prepared: answers lie in its own geometry, flattened and cropped as it is", file)
     scans = scan_io.read_npz_scans(file, slo_axes=options.slo_axes if options.slo else None)

@@ -143,10 +143,16 @@ def _one(arrays: dict[str, np.ndarray], path: Path) -> Scan:
         rest["slo"] = _need(arrays, "slo", (arrays["slo"].shape[:2],), where).astype(np.float32)
         rest["slo_spacing"] = tuple(map(float, _need(arrays, "slo_spacing", ((2,),), where)))
         rest["ascans_on_slo"] = _need(arrays, "ascans_on_slo", ((bscans, columns, 2),), where).astype(np.float32)
-    text = {key: str(arrays[key]) for key in ("laterality", "name", "person") if key in arrays}
+    if "quality" in arrays:
+        rest["quality"] = _need(arrays, "quality", ((bscans,),), where).astype(np.float32)
+    for key in ("surface_names", "remarks"):
+        rest[key] = tuple(map(str, np.atleast_1d(arrays.get(key, ()))))
+    if "turned" in arrays:
+        rest["turned"] = tuple(map(bool, _need(arrays, "turned", ((2,),), where)))
+    text = {key: str(arrays[key]) for key in ("laterality", "name", "person", "pattern") if key in arrays}
     name = checked_name(text.get("name", path.stem), where)
     scan = Scan(volume.astype(np.float32), spacing, name=name, person=text.get("person", name), **rest)  # type: ignore[arg-type]
-    return checked(replace(scan, laterality=text.get("laterality") or None), where)
+    return checked(replace(scan, laterality=text.get("laterality") or None, pattern=text.get("pattern") or None), where)
 
 
 def _triple(values: np.ndarray) -> Triple:

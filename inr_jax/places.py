@@ -49,6 +49,13 @@ def check_files(files: Iterable[str]) -> None:
             raise InputError(f"{file}: no such file")
 
 
+def check_scans(places: Iterable[str]) -> None:
+    """Raises InputError if a file or folder is not there."""
+    for place in places:
+        if not Path(place).exists():
+            raise InputError(f"{place}: no such file")
+
+
 def check_output(folder: str) -> None:
     """Raises InputError if a folder, which is not made yet, cannot be made or written into."""
     wanted = Path(folder).absolute()

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from inr_jax.errors import InputError
 
 Triple = tuple[float, float, float]
+PATTERNS = ("line", "circle", "raster", "radial")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Scan:
     laterality: str | None = None  # "R", "L" or unknown
     name: str = ""  # of the scan
     person: str = ""
+    pattern: str | None = None  # how its A-scans lie: one of PATTERNS, or unknown
+    surface_names: tuple[str, ...] = ()  # of `surfaces`, as the instrument calls them; (): not said
+    quality: Float[np.ndarray, " D"] | None = None  # dB of every B-scan, as the instrument says
+    turned: tuple[bool, bool] = (False, False)  # B-scans, A-scans: whether their order is the file's backwards
+    source: str = ""  # kind of file it was read from
+    remarks: tuple[str, ...] = ()  # what had to be assumed in reading it
 
 
 def index_of(scan: Scan, mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
@@ -46,9 +53,13 @@ def mm_of(scan: Scan, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n
     return np.array(scan.origin) + np.asarray(index, float)[..., ::-1] @ axes.T
 
 
-def checked(scan: Scan, where: str) -> Scan:
-    """The scan, or InputError where its spacing or voxels cannot be a measurement."""
-    if not all(np.isfinite(s) and s > 0 for s in scan.spacing):
+def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
+    """The scan, or InputError where its spacing or voxels cannot be a measurement.
+
+    spacing_known: False where a spacing of nan, which stands for one that no file says, may pass.
+    """
+    is_unsaid = not spacing_known and np.isnan(scan.spacing).all()
+    if not is_unsaid and not all(np.isfinite(s) and s > 0 for s in scan.spacing):
         raise InputError(f"{where}: spacing: expected three positive mm, found {scan.spacing}")
     if not np.isfinite(scan.voxels).all():
         count = int((~np.isfinite(scan.voxels)).sum())

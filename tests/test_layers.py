@@ -16,7 +16,7 @@ NAMES = {
 }
 
 NUMERIC = {"types", "activations", "encodings", "losses", "coordinates", "modulations", "metrics", "errors"}
-SCANS = {"scan", "npz_io", "label_tables", "scan_io", "errors"}
+SCANS = {"scan", "npz_io", "label_tables", "readers", "scan_io", "errors"}
 PREPARE = SCANS | {"types", "coordinates", "registration", "slo_registration"}
 FACE = "*"  # may import everything but the command line
 
@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "scan": {"errors"},
     "label_tables": set(),
     "npz_io": {"scan", "errors"},
+    "readers": {"scan", "npz_io", "errors", "limits", "readers"},
     "scan_io": SCANS,
     "phantom": {"phantom", "errors"},
     "registration": {"scan", "errors"},
@@ -118,6 +119,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "likeness",
             "export",
             "adapted_files",
+            "inspecting",
             "between",
             "doubt",
             "doubt_tables",
@@ -141,7 +143,18 @@ MAY_IMPORT: dict[str, set[str] | str] = {
         FACE,
     ),
     **dict.fromkeys(
-        ("figures", "layer_figures", "tables", "page", "report", "scan_report", "layer_report", "model_card"), FACE
+        (
+            "figures",
+            "layer_figures",
+            "scan_figures",
+            "tables",
+            "page",
+            "report",
+            "scan_report",
+            "layer_report",
+            "model_card",
+        ),
+        FACE,
     ),
     "viewer_images": set(),
     "viewer": {"viewer_images", "between", "figures", "page"},
@@ -162,7 +175,10 @@ ONLY_IN = {
     "flax": {"networks"},
     "orbax": {"checkpoint"},
     "optax": {"adaptation", "population", "render"},
-    "SimpleITK": {"scan_io", "registered"},
+    "SimpleITK": {"scan_io", "readers", "registered"},
+    "eyepy": {"readers"},
+    "pydicom": {"readers"},
+    "tifffile": {"readers"},
     "tensorboardX": {"train"},
     "tqdm": {"progress"},
     "ray": {"ray_cluster"},

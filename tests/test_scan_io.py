@@ -209,6 +209,12 @@ def test_one_scan_with_everything_reads_back(tmp_path: Path) -> None:
         laterality="L",
         name="x",
         person="y",
+        pattern="raster",
+        surface_names=("ILM", "BM"),
+        quality=noise((5,)),
+        turned=(True, False),
+        source=".npz",
+        remarks=("told",),
     )
     np.savez(tmp_path / "one.npz", **vars(wanted))
     found = read_scan(tmp_path / "one.npz")
@@ -296,7 +302,7 @@ def test_a_flipped_byte_in_an_npz_is_one_line(tmp_path: Path) -> None:
 
 def test_other_suffixes_ranks_and_channels_are_refused(tmp_path: Path) -> None:
     (tmp_path / "eye.txt").write_text("text")
-    with pytest.raises(InputError, match=r"expected one of \.nii"):
+    with pytest.raises(InputError, match=r"one of .* \.nii \.nii\.gz .*; found \.txt"):
         read_scan(tmp_path / "eye.txt")
     sitk.WriteImage(sitk.GetImageFromArray(noise()[0]), str(tmp_path / "flat.nrrd"))
     with pytest.raises(InputError, match="expected 3 axes of 1 channel, found 2 axes of 1"):

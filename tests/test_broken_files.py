@@ -1,0 +1,119 @@
+"""Broken files: what can be read is read equal, the rest ends in one line, soon and in little memory."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import broken_files
+import numpy as np
+import pytest
+from broken_files import Variant
+from scan_files import BORN, ID, NAME
+
+from inr_jax.errors import InputError
+from inr_jax.readers.guarded import Limit, Reader
+from inr_jax.scan import Scan
+
+EVERY = 15  # of the variants in the ordinary tests
+OF_FILE = ("name", "person", "source")  # what a scan has of its file
+
+
+@pytest.fixture(scope="module")
+def reader():
+    reader = Reader()
+    yield reader
+    reader.close()
+
+
+@pytest.fixture(scope="module")
+def wanted(reader, tmp_path_factory) -> dict[str, list[Scan]]:
+    """What the whole files hold."""
+
+    def scans(content):
+        return reader.scans(broken_files.write(tmp_path_factory.mktemp("whole"), content))
+
+    return {kind: scans(content) for kind, content in broken_files.whole().items()}
+
+
+def same(found: Scan, wanted: Scan) -> bool:
+    """Whether all that a scan has, but for its file, is the same to the last bit."""
+    names = [field.name for field in dataclasses.fields(Scan) if field.name not in OF_FILE]
+    return all(_same(getattr(found, name), getattr(wanted, name)) for name in names)
+
+
+def _same(found: object, wanted: object) -> bool:
+    if wanted is None or isinstance(wanted, str):
+        return found == wanted
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
+
+
+def check(variant: Variant, folder: Path, reader: Reader, wanted: dict[str, list[Scan]]) -> bool:
+    """Whether it was read; the assertions say what must be true either way."""
+    folder.mkdir()
+    path, what = broken_files.write(folder, variant.content), f"{variant.suffix}, {variant.what}"
+    try:
+        scans = reader.scans(path)
+    except InputError as error:
+        said = str(error)
+        assert variant.ends != "read", f"{what}: {said}"
+        assert "\n" not in said
+        assert not any(word in said.replace(str(path), "") for word in (NAME, BORN, ID, "Traceback"))
+        return False
+    assert variant.ends != "refused", f"{what}: was read"
+    if variant.ends != "any":
+        assert all(same(*pair) for pair in zip(scans, wanted[variant.suffix], strict=True)), what
+    return True
+
+
+def test_there_are_500_variants_of_every_format_and_a_fifth_stay_readable():
+    every = list(broken_files.variants())
+    assert len(every) >= 500
+    assert sum(v.ends == "read" for v in every) >= len(every) / 5
+    assert {v.suffix for v in every} == {*broken_files.whole(), ".fda"}
+
+
+def test_some_broken_files_end_in_one_line_and_the_others_are_read_equal(reader, wanted, tmp_path):
+    some = list(broken_files.variants())[::EVERY]
+    assert len(some) >= 30
+    read = [check(variant, tmp_path / str(i), reader, wanted) for i, variant in enumerate(some)]
+    assert any(read)
+    assert not all(read)
+
+
+@pytest.mark.slow
+def test_no_broken_file_takes_10_seconds_or_2_gb(reader, wanted, tmp_path):
+    for i, variant in enumerate(broken_files.variants()):
+        began = time.monotonic()
+        check(variant, tmp_path / str(i), reader, wanted)
+        assert time.monotonic() - began < 10, (variant.suffix, variant.what)
+        if reader._worker is not None:
+            status = Path(f"/proc/{reader._worker._process.pid}/status").read_text()
+            peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+            assert peak < 2 * 2**20, (variant.suffix, variant.what)
+
+
+def test_a_file_that_keeps_its_reader_busy_is_given_up_and_the_next_one_is_read(tmp_path):
+    """An .e2e whose chunk refers to itself is read again and again."""
+    content = bytearray(broken_files.whole()[".e2e"]["a.e2e"])
+    entries = int.from_bytes(content[124:128], "little")
+    last = 140 + 44 * (entries - 1)
+    content[last + 4 : last + 12] = (88 - 60).to_bytes(4, "little") + bytes(4)
+    reader = Reader(Limit(seconds=1.5, gigabytes=0.6))
+    whole = broken_files.write(tmp_path, broken_files.whole()[".vol"])
+    (tmp_path / "b.e2e").write_bytes(content)
+    assert reader.scans(whole)[0].pattern == "raster"
+    with pytest.raises(InputError, match=r"reading it took more than|not readable within"):
+        reader.scans(tmp_path / "b.e2e")
+    assert reader.scans(whole)[0].pattern == "raster"
+    reader.close()
+
+
+def test_a_reader_that_dies_is_replaced(tmp_path):
+    reader = Reader()
+    whole = broken_files.write(tmp_path, broken_files.whole()[".vol"])
+    reader.scans(whole)
+    reader._worker._process.kill()
+    reader._worker._process.wait()
+    assert reader.scans(whole)[0].pattern == "raster"
+    reader.close()
