@@ -201,7 +201,7 @@ def test_the_page_says_of_which_value_the_intervals_are(written):
     told = json.loads(page.split('id="viewer-data">')[1].split("</script>")[0])
     assert [overlay["title"] for overlay in told["overlays"]] == ["of intensity", "of layers"]
     assert any(found["half"] for found in told["thickness"])
-    assert "p5" not in page  # a scan's name is that of its file, or of a person
+    assert "p5_OD" not in page  # a scan's name is that of its file, or of a person
 
 
 def test_of_other_weights_no_uncertainty_is_told(folder, model, caplog):
