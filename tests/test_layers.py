@@ -133,6 +133,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "variant_runs",
             "ablate",
             "commands",
+            "command_runs",
             "demo",
             "doctor",
             "engines",
@@ -182,11 +183,12 @@ ONLY_IN = {
     "tensorboardX": {"train"},
     "tqdm": {"progress"},
     "ray": {"ray_cluster"},
-    "absl": {"main", "commands", "command_flags"},
+    "absl": {"main", "commands", "command_runs", "command_flags"},
 }
 # what is imported before a command is known
 COMMAND_LINE = {
-    "main", "commands", "command_flags", "config_script", "limits", "places", "program_cache", "stopping", "errors",
+    "main", "commands", "command_runs", "command_flags", "config_script", "limits", "places", "program_cache",
+    "stopping", "errors",
 }  # fmt: skip
 WITHOUT_JAX = SCANS | {
     "phantom",
