@@ -61,7 +61,7 @@ SQUARE = (W, H, W)
 SCANS = [
     Case("missing file", lambda folder: (folder / "absent.nii.gz",), ("absent.nii.gz", "no such file")),
     Case("missing npz", lambda folder: (folder / "absent.npz",), ("absent.npz", "no such file")),
-    Case("a folder", lambda folder: (folder,), ("no such file",)),
+    Case("a folder without scans", lambda folder: (folder,), ("expected a folder with", "found none of them")),
     Case("unknown kind", text("eye.png"), ("eye.png", "expected one of", ".nii.gz")),
     Case("not an npz", text("eye.npz"), ("eye.npz", "not an .npz file")),
     Case("not a NIfTI", text("eye.nii.gz"), ("eye.nii.gz", "not readable as an image")),

@@ -49,7 +49,7 @@ def kind_of(path: Path) -> Kind:
             return kind
     if is_dicom(path):
         return DICOM
-    raise InputError(f"expected a folder or one of {' '.join(KINDS)}; found {path.suffix or 'no suffix'}")
+    raise InputError(f"{path}: expected one of {' '.join(KINDS)} or a folder; found {path.suffix or 'no suffix'}")
 
 
 def _kind_of_folder(path: Path) -> Kind:
@@ -60,7 +60,7 @@ def _kind_of_folder(path: Path) -> Kind:
         return DICOM
     if any(suffix in PICTURES for suffix in suffixes):
         return Kind("folder of pictures", "pictures", PICTURE)
-    raise InputError(f"expected a folder with .xml, DICOM or {' '.join(PICTURES)}; found none of them")
+    raise InputError(f"{path}: expected a folder with .xml, DICOM or {' '.join(PICTURES)}; found none of them")
 
 
 def is_dicom(path: Path) -> bool:
