@@ -77,7 +77,8 @@ def adapt_files(
         log.info("%s: a scan unlike those it knows is not told: nothing is kept of them (inr-jax calibrate)", folder)
     for scan in new_scan.scans_of(files, model.config):
         scan = replace(scan, laterality=scan.laterality or laterality)
-        grids.of_bscans(grids.of_scan(scan), bscan_at)  # refuses what lies beyond the scan
+        if bscan_at:
+            grids.of_bscans(grids.of_scan(scan), bscan_at)  # refuses what lies beyond the scan
         scan_io.make_folder(Path(output))
         found, written = model.adapt(scan, steps=steps, fit=fit), Path(output) / scan.name
         for mm in bscan_at:
