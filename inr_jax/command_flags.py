@@ -46,7 +46,7 @@ FLAGS = {
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "spacing": Flag(
         flags.DEFINE_string,
-        "mm between rendered B-scans, rows and A-scans, such as 0.06,, (what is left out: as scanned)",
+        "mm between rendered B-scans, rows and A-scans, such as 0.06,, where only B-scans move together",
         absent="as scanned",
     ),
     "bscan_at": Flag(

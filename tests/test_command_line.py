@@ -80,6 +80,7 @@ def test_a_flag_that_must_be_given_is_shown_as_required(capsys):
         "demo": set(),
         "doctor": set(),
         "view": set(),
+        "inspect": set(),
     }
 
 
