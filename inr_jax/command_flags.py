@@ -45,7 +45,7 @@ FLAGS = {
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "spacing": Flag(
         flags.DEFINE_string,
-        "mm between rendered B-scans, rows and A-scans, such as 0.06,, (what is left out: as scanned)",
+        "mm between rendered B-scans, rows and A-scans; 0.06,, leaves the others as scanned",
         absent="as scanned",
     ),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
