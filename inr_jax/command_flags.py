@@ -46,7 +46,7 @@ FLAGS = {
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "spacing": Flag(
         flags.DEFINE_string,
-        "mm between rendered B-scans, rows and A-scans, such as 0.06,, where only B-scans move together",
+        "mm between rendered B-scans, rows and A-scans; 0.06,, leaves the others as scanned",
         absent="as scanned",
     ),
     "bscan_at": Flag(
@@ -75,7 +75,10 @@ FLAGS = {
     ),
     "figure": Flag(flags.DEFINE_string, "a PNG to draw B-scan, layers and SLO into", absent="no figure"),
     "scan_spacing": Flag(
-        flags.DEFINE_list, "mm between B-scans, rows, A-scans, where the file does not say: 0.24,0.0039,0.0118", []
+        flags.DEFINE_list,
+        "mm between B-scans, rows, A-scans, where the file does not say: 0.24,0.0039,0.0118",
+        [],
+        absent="as the file says",
     ),
     "layers": Flag(
         flags.DEFINE_string, "surfaces of the scan in a file of HEYEX or OCTExplorer (.xml)", absent="those of the scan"

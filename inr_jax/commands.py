@@ -145,5 +145,7 @@ COMMANDS = {
         ("output",),
         defaults={"output": "demo_output"},
     ),
-    "doctor": Command(command_runs.doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()),
+    "doctor": Command(
+        command_runs.doctor, "versions, devices, a timed step, what is missing", "", "inr-jax doctor", ()
+    ),
 }
