@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -52,7 +52,7 @@ def write(folder: Path, found: Labelled, name: str) -> list[str]:
     )
     is_line = len(found.at) == 1 or all(en_face.circle_through(line) for line in found.at)
     sectors = etdrs.measure(thick, found.at, found.laterality, known=found.fovea)
-    tables.write_csv(sectors.rows, folder / "etdrs.csv")
+    tables.write_csv(_short(sectors.rows), folder / "etdrs.csv")
     if is_line:
         _write_profile(folder, found, thick, name)
     else:
@@ -62,6 +62,11 @@ def write(folder: Path, found: Labelled, name: str) -> list[str]:
     picture = thickness_figures.etdrs_figure(sectors, found.laterality, title=f"{name}: ETDRS sectors{_said(thick)}")
     _write_png(folder / "etdrs.png", picture)
     return [f"centre of the ETDRS sectors: {sectors.centre.said}"]
+
+
+def _short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers with as many digits as people read."""
+    return [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
 
 
 def _said(found: Thickness) -> str:
@@ -90,7 +95,7 @@ def _write_profile(folder: Path, found: Labelled, thick: Thickness, name: str) -
     rows = profiles.rows(thick, courses, found.bscan_index, found.laterality)
     tables.write_csv(rows, folder / "thickness_profile.csv")
     if sectors := profiles.sector_rows(thick, courses, found.at, found.bscan_index, found.laterality):
-        tables.write_csv(sectors, folder / "thickness_sectors.csv")
+        tables.write_csv(_short(sectors), folder / "thickness_sectors.csv")
     picture = thickness_figures.profile_figure(
         thick, courses, found.bscan_index, found.laterality, title=f"{name}: thickness of layers"
     )
