@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -53,7 +53,7 @@ def write(folder: Path, found: Labelled, name: str) -> list[str]:
     )
     is_line = len(found.at) == 1 or all(en_face.circle_through(line) for line in found.at)
     sectors = etdrs.measure(thick, found.at, found.laterality, known=found.fovea)
-    tables.write_csv(tables.marked(sectors.rows, found.note), folder / "etdrs.csv")
+    tables.write_csv(tables.marked(_short(sectors.rows), found.note), folder / "etdrs.csv")
     if is_line:
         _write_profile(folder, found, thick, name)
     else:
@@ -65,6 +65,11 @@ def write(folder: Path, found: Labelled, name: str) -> list[str]:
     )
     _write_png(folder / "etdrs.png", picture)
     return [f"centre of the ETDRS sectors: {sectors.centre.said}"]
+
+
+def _short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers with as many digits as people read."""
+    return [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
 
 
 def _said(found: Thickness) -> str:
@@ -97,7 +102,7 @@ def _write_profile(folder: Path, found: Labelled, thick: Thickness, name: str) -
     rows = profiles.rows(thick, courses, found.bscan_index, found.laterality)
     tables.write_csv(tables.marked(rows, found.note), folder / "thickness_profile.csv")
     if sectors := profiles.sector_rows(thick, courses, found.at, found.bscan_index, found.laterality):
-        tables.write_csv(tables.marked(sectors, found.note), folder / "thickness_sectors.csv")
+        tables.write_csv(tables.marked(_short(sectors), found.note), folder / "thickness_sectors.csv")
     picture = thickness_figures.profile_figure(
         thick, courses, found.bscan_index, found.laterality, title=_title(found, f"{name}: thickness of layers")
     )
