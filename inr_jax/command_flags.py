@@ -81,7 +81,7 @@ FLAGS = {
         absent="as the file says",
     ),
     "layers": Flag(
-        flags.DEFINE_string, "surfaces of the scan in a file of HEYEX or OCTExplorer (.xml)", absent="those of the scan"
+        flags.DEFINE_string, "surfaces of the scan in an .xml of HEYEX or OCTExplorer", absent="those of the scan"
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(
