@@ -74,7 +74,7 @@ def of_spacing(scan: Grid, asked: Sequence[Number | None]) -> Grid:
         raise InputError(f"spacing: expected three positive mm, of B-scans, rows and A-scans; found {_said(asked)}")
     extent = (np.array(scan.shape) - 1) * scan.spacing
     d, h, w = (int(n) + 1 for n in np.floor(extent / spacing + 1e-6))
-    return part(scan, (0, 0, 0), _checked((d, h, w), f"spacing: {_said(spacing)} mm"), spacing)
+    return part(scan, (0, 0, 0), _checked((d, h, w), "spacing"), spacing)
 
 
 def of_bscans(scan: Grid, places: Sequence[Number]) -> list[Grid]:

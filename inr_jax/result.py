@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, likeness, metrics, new_scan, preprocessing, trained
+from inr_jax import between, grids, likeness, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -19,7 +19,6 @@ from inr_jax.new_scan import Rendered
 from inr_jax.scan import Scan, index_of
 from inr_jax.trained import Trained
 
-MOST = 2**31  # voxels that are rendered into memory
 Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
 
 
@@ -164,16 +163,8 @@ class Result:
 
 def _spaced(scan: Scan, spacing: Spacing) -> list[Float[np.ndarray, "_"]]:
     """Fractional places along every axis, so many mm apart. Raises InputError for other mm, or too many voxels."""
-    if len(spacing) != 3:
-        raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")
-    wanted = [own if mm is None else mm for mm, own in zip(spacing, scan.spacing, strict=True)]
-    if not all(np.isfinite(mm) and mm > 0 for mm in wanted):
-        raise InputError(f"{scan.name}: spacing: expected three positive mm; found {spacing}")
-    steps = [mm / own for mm, own in zip(wanted, scan.spacing, strict=True)]
-    counts = [int((n - 1) / step + 1e-6) + 1 for n, step in zip(scan.voxels.shape, steps, strict=True)]
-    if np.prod(counts, dtype=float) > MOST:
-        raise InputError(f"{scan.name}: spacing: expected at most {MOST:.1e} voxels; found {tuple(counts)}")
-    return [np.arange(n) * step for n, step in zip(counts, steps, strict=True)]
+    grid = grids.of_spacing(grids.of_scan(scan), spacing)
+    return [np.arange(n) * (mm / own) for n, mm, own in zip(grid.shape, grid.spacing, scan.spacing, strict=True)]
 
 
 def adapt(
@@ -193,7 +184,7 @@ def adapt(
     the model, where several scans are to share it. Raises InputError if the scan is not of the kind the model was
     trained for.
     """
-    remarks: list[str] = [f"the model was {model.mark}, not on anybody's eyes"] if model.mark else []
+    remarks = [*scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
     population, undo = new_scan.as_population(model, scan, remarks)
     answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
     rows = metrics.score(

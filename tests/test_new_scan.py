@@ -136,6 +136,11 @@ def test_a_left_eye_is_rendered_as_the_mirror_image_of_the_same_scan_held_as_a_r
     assert (rendered[0].labels != rendered[1].labels[..., ::-1]).mean() < 0.01
 
 
+def test_what_was_assumed_in_reading_a_scan_is_among_the_remarks(still_model):
+    scan = Scan(layers(), SPACING, laterality="R", name="eye", remarks=("its circle was taken to run clockwise",))
+    assert "its circle was taken to run clockwise" in adapt(still_model, scan).remarks
+
+
 def test_fewer_rendered_bscans_are_those_of_the_full_rendering(still_model):
     scan = Scan(layers(), SPACING, laterality="R", name="eye")
     all_of_them, some = (adapt(still_model, scan).render(n) for n in (None, 3))
