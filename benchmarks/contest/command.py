@@ -19,6 +19,7 @@ def parser(about: str | None, *, seeds: str) -> argparse.ArgumentParser:
     out.add_argument("--size", choices=("tiny", "small", "paper"), default="small", help="tiny: to see that it runs")
     out.add_argument("--json", type=Path, required=True, help="JSON lines are added here; a rerun goes on")
     out.add_argument("--methods", default="", help="these alone, separated by ';' (default: all)")
+    out.add_argument("--settings", default="", help="of a method, those that hold one of these words; ';' between them (default: all)")
     out.add_argument("--seeds", default=seeds, help="of trainings, for every population")
     out.add_argument("--populations", default="", help="separated by ','")
     out.add_argument("--split", choices=SPLITS[1:], default="validation", help="test: the one final pass")
@@ -50,6 +51,7 @@ def plan(
     names = tuple(filter(None, map(str.strip, options.methods.split(";")))) or known
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--methods: expected some of {'; '.join(known)}; found {'; '.join(unknown)}")
+    table = {name: _some_settings(method, options.settings) for name, method in table.items()}
     contexts = tuple(options.contexts.split(","))
     if not set(contexts) <= set(scans.CONTEXTS):
         raise InputError(f"--contexts: expected some of {','.join(scans.CONTEXTS)}; found {options.contexts}")
@@ -59,6 +61,13 @@ def plan(
         tuple((options.populations or populations).split(",")), options.split, contexts, kind,
         options.long_people, options.json, options.quick_tuning or options.size == "tiny",
     )  # fmt: skip
+
+
+def _some_settings(method: Method, words: str) -> Method:
+    """The method with the settings whose names hold one of the words; all where there are none of them."""
+    wanted = [word.strip() for word in words.split(";") if word.strip()]
+    some = {key: value for key, value in method.settings.items() if any(word in key for word in wanted)}
+    return method._replace(settings=some or method.settings)
 
 
 def run(make: Callable[[], Plan], load: Load, report: Path | None) -> int:
