@@ -6,6 +6,7 @@ rule:        step sizes and start, through the inner loop, field frozen         
 joint:       all of them, through the inner loop                                     (loss: meta_loss)
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ def make_run(
     options = config.train[stage.name]
     optimizer = population.outer_optimizer(config.train.clip)
 
+    @functools.partial(jax.jit, inline=True)  # traced once, for its shapes and in the loop
     def step(state: State, data: Measurements, hyper: Hyper) -> tuple[State, dict[str, Array]]:
         root = jax.random.key(hyper.seed + 1)
         pick, key = jax.random.split(jax.random.fold_in(root, state.step))

@@ -219,11 +219,9 @@ def _run_stage(
             bar.update(count)
             _check_moves(config, stage, state)
             if now % options.log_every == 0 or now == stage.end:
-                record = {name: float(value) for name, value in metrics.items()} | {"skipped": left_out}
+                told = {"step": now, "stage": stage.name, "seconds_per_step": seconds, "skipped": left_out}
                 left_out = 0.0  # steps since the line before
-                _log(folder, writer, {"step": now, "stage": stage.name, "seconds_per_step": seconds} | record)
-                shown = next(name for name in ("psnr", "loss") if name in record)  # an encoder answers no intensity
-                bar.set_postfix({shown: f"{record[shown]:.4g}"}, refresh=False)
+                _tell(folder, writer, bar, told, metrics)
             stopped = stop.is_set()
             if by_epoch and (now - stage.first) % length == 0:
                 course, before = epochs.after_epoch(course, course.total / length, options.stop), course
@@ -240,6 +238,14 @@ def _run_stage(
                     f"{folder}: stopped and saved at step {now}; the same command goes on from there"
                 )
     return state
+
+
+def _tell(folder: Path, writer: SummaryWriter, bar: Any, told: dict[str, Any], metrics: dict[str, Array]) -> None:
+    """A line of the log, and the first number that people look at behind the bar."""
+    record = {name: float(value) for name, value in metrics.items() if name not in told}
+    _log(folder, writer, told | record)
+    shown = next(name for name in ("psnr", "loss") if name in record)  # an encoder answers no intensity
+    bar.set_postfix({shown: f"{record[shown]:.4g}"}, refresh=False)
 
 
 def _check_moves(config: ConfigDict, stage: recipe.Stage, state: State) -> None:

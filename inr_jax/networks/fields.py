@@ -210,6 +210,27 @@ def change_gauge(field: Params, maps: Mapping[str, Params]) -> Params:
     return jax.tree_util.tree_map_with_path(read, field)
 
 
+def _check(
+    activation: str, encoding: str, read: str, code_start: str, vector: str, intensity: str, kernel: str
+) -> None:
+    """InputError for a name that there is not, or a kernel that does not know the activation."""
+    check_names(
+        {
+            "model.activation": (activation, ACTIVATIONS),
+            "model.encoding": (encoding, ENCODINGS),
+            "model.modulation.read": (read, ("linear", "nearest")),
+            "model.modulation.vector_enters": (vector, ("shift", "input")),
+            "model.modulation.code_start": (code_start, CODE_BOUNDS),
+            "model.intensity": (intensity, INTENSITIES),
+            "model.kernel": (kernel, KERNELS),
+        }
+    )
+    if kernel == "fused" and activation not in FUSED:
+        raise InputError(
+            f"model.kernel: expected xla for the activation {activation} (fused: {', '.join(FUSED)}); found fused"
+        )
+
+
 def field(
     *,
     width: int,
@@ -240,21 +261,7 @@ def field(
     first. kernel: of the hidden layers (layer_kernels.KERNELS). code_start: one of CODE_BOUNDS.
     Raises InputError for an activation, an encoding, or a way to read, to enter or to start that does not exist.
     """
-    check_names(
-        {
-            "model.activation": (activation, ACTIVATIONS),
-            "model.encoding": (encoding, ENCODINGS),
-            "model.modulation.read": (read, ("linear", "nearest")),
-            "model.modulation.vector_enters": (vector, ("shift", "input")),
-            "model.modulation.code_start": (code_start, CODE_BOUNDS),
-            "model.intensity": (intensity, INTENSITIES),
-            "model.kernel": (kernel, KERNELS),
-        }
-    )
-    if kernel == "fused" and activation not in FUSED:
-        raise InputError(
-            f"model.kernel: expected xla for the activation {activation} (fused: {', '.join(FUSED)}); found fused"
-        )
+    _check(activation, encoding, read, code_start, vector, intensity, kernel)
     network = Network(
         width, depth, activation, encoding, encodings[encoding], residual, inputs_everywhere,
         tuple(axes), read, vector, heads, intensity, dimensions, bfloat16, features, kernel, code_start,

@@ -80,10 +80,7 @@ def assembled(
     says, nan or 0 where it does not. slo, pixel (mm), starts, ends: as `placing.places` takes them. remarks: what was
     assumed before. Raises InputError where places are no numbers.
     """
-    if not (np.isfinite(starts).all() and np.isfinite(ends).all() and np.abs([starts, ends]).max() < UNKNOWN):
-        raise InputError(f"{name}: expected places of B-scans in mm; found others")
-    if not all(np.isfinite(p) and 0 < p < 1 for p in pixel):
-        raise InputError(f"{name}: expected an SLO with pixels of up to 1 mm; found {pixel[0]:g} x {pixel[1]:g}")
+    _check_places(starts, ends, pixel, name)
     told = list(remarks)
     if pattern is None:
         pattern = placing.pattern_of(starts, ends, voxels.shape[2] * spacing[2])
@@ -115,6 +112,15 @@ def assembled(
         remarks=tuple(told),
     )
     return placing.placed(scan)
+
+
+def _check_places(
+    starts: Float[np.ndarray, "D 2"], ends: Float[np.ndarray, "D 2"], pixel: tuple[float, float], name: str
+) -> None:
+    if not (np.isfinite(starts).all() and np.isfinite(ends).all() and np.abs([starts, ends]).max() < UNKNOWN):
+        raise InputError(f"{name}: expected places of B-scans in mm; found others")
+    if not all(np.isfinite(p) and 0 < p < 1 for p in pixel):
+        raise InputError(f"{name}: expected an SLO with pixels of up to 1 mm; found {pixel[0]:g} x {pixel[1]:g}")
 
 
 def stacked(
