@@ -22,7 +22,7 @@ def parser(about: str | None, *, seeds: str) -> argparse.ArgumentParser:
     out.add_argument(
         "--settings",
         default="",
-        help="of a method, those that hold one of these words; ';' between them (default: all)",
+        help="of a method that has some of these, these alone; ';' between them",
     )
     out.add_argument("--seeds", default=seeds, help="of trainings, for every population")
     out.add_argument("--populations", default="", help="separated by ','")
@@ -67,10 +67,10 @@ def plan(
     )  # fmt: skip
 
 
-def _some_settings(method: Method, words: str) -> Method:
-    """The method with the settings whose names hold one of the words; all where there are none of them."""
-    wanted = [word.strip() for word in words.split(";") if word.strip()]
-    some = {key: value for key, value in method.settings.items() if any(word in key for word in wanted)}
+def _some_settings(method: Method, names: str) -> Method:
+    """The method with the settings of these names alone; all where it has none of them."""
+    wanted = {name.strip() for name in names.split(";")}
+    some = {name: changes for name, changes in method.settings.items() if name in wanted}
     return method._replace(settings=some or method.settings)
 
 
