@@ -37,7 +37,8 @@ def write(path: Path, view: View, facts: dict[str, str], pictures: list[page.Pic
     """
     module, why_not = niivue.module()
     own = sum(viewer.given(view.origin))
-    lead = f"{own} given B-scans and {len(view.places) - own} synthesised ones, each marked as what it is."
+    counts = f"{own} given B-scan{'s' * (own != 1)} and {len(view.places) - own} synthesised"
+    lead = f"{counts}, each marked as what it is."
     lead += f" The model was {escape(mark)}." if mark else ""
     body = "\n".join(
         [
