@@ -15,6 +15,7 @@ from inr_jax.calibrate import Calibration, Stated
 from inr_jax.doubt import Evidence
 from inr_jax.measurements import Measurements
 from inr_jax.model import hyper_of
+from inr_jax.programs import Programs
 from inr_jax.residual import Residual
 from inr_jax.scan import Triple
 from inr_jax.thickness_files import UNKNOWN as UNKNOWN
@@ -138,19 +139,21 @@ class Answered:
 
 
 def answered(
-    model: Trained, ask: Ask, population: Population, undo: preprocessing.Undo, answers: Answers,
-    calibration: Calibration | None,
+    model: Trained, population: Population, undo: preprocessing.Undo, answers: Answers,
+    calibration: Calibration | None, programs: Programs,
 ) -> Answered:  # fmt: skip
     """The scan of a population of one, all of it measured, that was adapted; calibration: of the model's doubt."""
+    within = population.measured.shape[1:]
     left = residual.measure(
         answers.field[0], population.intensity[0], population.valid[0],
         [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
     )  # fmt: skip
     evidence = None
     if calibration is not None:
-        asker = doubt.make_asker(model, *population.measured.shape[1:])
+        asker = programs.kept(("asker", within), lambda: doubt.make_asker(model, *within))
         evidence = doubt.gather(asker, model, population, 0, answers.adapted[0], answers.field[0], calibration.prior)
     data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
+    ask = programs.kept(("ask", within), lambda: make_ask(model))
     return Answered(
         ask, population, undo, answers.adapted[0], data, left, model.config.doubt.of, calibration, evidence
     )  # fmt: skip

@@ -36,7 +36,11 @@ FLAGS = {
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
-    "overwrite": Flag(flags.DEFINE_boolean, "write into a folder that has other content", False),
+    "overwrite": Flag(
+        flags.DEFINE_boolean,
+        "write into a folder that has other content; adapt: compute again what was written before",
+        False,
+    ),
     "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too; --no-baselines: not", True),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
@@ -59,6 +63,15 @@ FLAGS = {
         flags.DEFINE_boolean, "write intensity and segmentation as DICOM (derived secondary capture), too", False
     ),
     "tiff": Flag(flags.DEFINE_boolean, "write intensity and segmentation as TIFF stacks, too", False),
+    "name": Flag(
+        flags.DEFINE_string, "what the results of one scan are called", absent="scan- and a hash of its content"
+    ),
+    "names": Flag(
+        flags.DEFINE_enum,
+        "of results: a hash of the scan's content, or the file's own name, which may be a person's",
+        "hash",
+        options={"enum_values": ["hash", "stem"]},
+    ),
     "browser": Flag(flags.DEFINE_boolean, "open a browser; --no-browser: print the address alone", True),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(

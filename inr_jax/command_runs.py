@@ -36,22 +36,28 @@ def adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         raise InputError("adapt: expected one of --slices, --spacing and --bscan-at; found --bscan-at and another")
     folder = places.find_model(values.workdir, values.model)
     places.check_scans(rest)
+    if values.name is not None and len(rest) > 1:
+        raise InputError(f"--name: expected one scan; found {len(rest)} (--names=stem)")
     places.check_output(values.output)
-    from inr_jax.restored import adapt_files
+    spacing = command_flags.spacing(values.spacing)
+    bscan_at = command_flags.millimetres("bscan-at", values.bscan_at)
+    from inr_jax.many_scans import Asked, adapt_files
+    from inr_jax.scan import checked_name
 
-    adapt_files(
-        folder,
-        rest,
-        values.output,
+    if values.name is not None:
+        checked_name(values.name, "--name")
+    asked = Asked(
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
-        spacing=command_flags.spacing(values.spacing),
-        bscan_at=command_flags.millimetres("bscan-at", values.bscan_at),
+        spacing=spacing,
+        bscan_at=bscan_at,
         laterality=values.laterality,
         dicom=values.dicom,
         tiff=values.tiff,
     )
+    named = {"name": values.name, "names": values.names}
+    adapt_files(folder, rest, values.output, asked, **named, overwrite=values.overwrite)
 
 
 def view(values: flags.FlagValues, rest: Sequence[str]) -> None:

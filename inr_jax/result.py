@@ -1,10 +1,10 @@
 """A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,6 +16,7 @@ from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged, Likeness
 from inr_jax.new_scan import Rendered
+from inr_jax.programs import Programs
 from inr_jax.scan import Scan, index_of
 from inr_jax.trained import Trained
 
@@ -150,14 +151,21 @@ class Result:
         return Thickness(um.astype(np.float32), half, shown.bscan_index)
 
     def save(
-        self, folder: str | Path, rendered: Rendered | None = None, *, dicom: bool = False, tiff: bool = False
+        self,
+        folder: str | Path,
+        rendered: Rendered | None = None,
+        *,
+        dicom: bool = False,
+        tiff: bool = False,
+        record: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes what `inr-jax adapt` writes, of the scan's own voxels or of others that were rendered; all or none.
 
-        dicom, tiff: whether to write these, too. Raises InputError where the folder cannot be written.
+        dicom, tiff: whether to write these, too. record: what all of it was made of (adapted_record.py). Raises
+        InputError where the folder cannot be written.
         """
         shown = self.own if rendered is None else rendered
-        new_scan.save(Path(folder), self.model, self.scan, shown, dicom=dicom, tiff=tiff)
+        new_scan.save(Path(folder), self.model, self.scan, shown, dicom=dicom, tiff=tiff, record=record)
         return Path(folder)
 
 
@@ -175,18 +183,21 @@ def adapt(
     fit: bool = False,
     calibration: Calibration | None = None,
     known: Likeness | None = None,
-    ask: between.Ask | None = None,
+    programs: Programs | None = None,
 ) -> Result:
     """Adapts a model to one scan, from its measured B-scans.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
-    doubt, which is told then. known: of the population, which the scan is compared with. ask: `between.make_ask` of
-    the model, where several scans are to share it. Raises InputError if the scan is not of the kind the model was
+    doubt, which is told then. known: of the population, which the scan is compared with. programs: of the model,
+    where several scans are to share them. Raises InputError if the scan is not of the kind the model was
     trained for.
     """
     remarks = [*scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
     population, undo = new_scan.as_population(model, scan, remarks)
-    answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
+    programs = Programs() if programs is None else programs
+    answers = trained.adapt_population(
+        model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}", programs=programs
+    )
     rows = metrics.score(
         answers.intensity[0],
         answers.labels[0] if answers.labels is not None else None,
@@ -197,7 +208,7 @@ def adapt(
     )
     judged = [] if known is None else likeness.judged(known, likeness.traits(population, 0, answers.field[0]))
     remarks += [one.sentence for one in judged if one.unlike]
-    answered = between.answered(model, ask or between.make_ask(model), population, undo, answers, calibration)
+    answered = between.answered(model, population, undo, answers, calibration, programs)
     rows = [row | {"seconds": answers.seconds[0]} for row in rows]
     unit = new_scan.unit_range(scan, model.config)
     return Result(model, scan, answered, unit, rows, answers.losses[0], remarks, judged)

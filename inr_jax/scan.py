@@ -1,5 +1,7 @@
 """One scan in memory, and what makes it a measurement. No jax here."""
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +71,15 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
     if scan.slo is not None and not np.isfinite(scan.slo).all():
         raise InputError(f"{where}: SLO: expected finite numbers, found NaN or infinite")
     return scan
+
+
+def content_name(scan: Scan) -> str:
+    """A name that says nothing of a person: the reader's where that is one, otherwise made of voxels and geometry."""
+    if re.fullmatch(r"scan-[0-9a-f]{12}(-\d+)?", scan.name):
+        return scan.name
+    found = hashlib.sha256(np.ascontiguousarray(scan.voxels).tobytes())
+    found.update(repr((scan.voxels.shape, *map(tuple, (scan.spacing, scan.origin, scan.direction)))).encode())
+    return f"scan-{found.hexdigest()[:12]}"
 
 
 def checked_name(name: str, where: str) -> str:

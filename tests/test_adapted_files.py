@@ -21,7 +21,7 @@ def eye(tmp_path_factory):
 @pytest.fixture
 def adapted(eye, toy_model, tmp_path, capsys):
     def adapt(*flags: str):
-        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", *flags)
+        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", "--name=eye", *flags)
         assert said.code == 0, said.err
         return tmp_path / "out" / "eye"
 

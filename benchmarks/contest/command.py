@@ -19,7 +19,11 @@ def parser(about: str | None, *, seeds: str) -> argparse.ArgumentParser:
     out.add_argument("--size", choices=("tiny", "small", "paper"), default="small", help="tiny: to see that it runs")
     out.add_argument("--json", type=Path, required=True, help="JSON lines are added here; a rerun goes on")
     out.add_argument("--methods", default="", help="these alone, separated by ';' (default: all)")
-    out.add_argument("--settings", default="", help="of a method, those that hold one of these words; ';' between them (default: all)")
+    out.add_argument(
+        "--settings",
+        default="",
+        help="of a method, those that hold one of these words; ';' between them (default: all)",
+    )
     out.add_argument("--seeds", default=seeds, help="of trainings, for every population")
     out.add_argument("--populations", default="", help="separated by ','")
     out.add_argument("--split", choices=SPLITS[1:], default="validation", help="test: the one final pass")
