@@ -53,6 +53,9 @@ FLAGS = {
         "mm between rendered B-scans, rows and A-scans; 0.06,, leaves the others as scanned",
         absent="as scanned",
     ),
+    "like": Flag(
+        flags.DEFINE_string, "an image (NIfTI ...) on whose grid to render, voxel for voxel", absent="the scan's own"
+    ),
     "bscan_at": Flag(
         flags.DEFINE_list,
         "B-scans to render alone, mm from the scan's first, each into a folder of its own: 0.5,1.25",
@@ -94,7 +97,9 @@ FLAGS = {
         absent="as the file says",
     ),
     "layers": Flag(
-        flags.DEFINE_string, "surfaces of the scan in an .xml of HEYEX or OCTExplorer", absent="those of the scan"
+        flags.DEFINE_string,
+        "surfaces of the scan in an .xml of HEYEX or OCTExplorer; adapt: also surfaces.csv, labels; to learn from",
+        absent="those of the scan",
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(

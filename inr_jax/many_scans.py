@@ -29,7 +29,9 @@ class Asked(NamedTuple):
     fit: bool = False
     slices: int | None = None
     spacing: Spacing | None = None
+    like: Scan | str | None = None  # an image or its file, on whose grid it is rendered
     bscan_at: Sequence[float] = ()  # mm from the first B-scan: these alone, each into a folder bscan_<mm>mm
+    layers: str | None = None  # a file of those that are known, of one scan
     laterality: str | None = None  # "R" or "L", of scans whose file does not say
     dicom: bool = False
     tiff: bool = False
@@ -66,10 +68,13 @@ def adapt_files(
     trained.check_draws(model.config, fit=asked.fit)
     if model.known is None:
         log.info("%s: a scan unlike those it knows is not told: nothing is kept of them (inr-jax calibrate)", folder)
+    flags = _flags(asked)
+    if isinstance(asked.like, str):
+        asked = asked._replace(like=scan_io.read_scan(asked.like))
     of_model = adapted_record.of_model(Path(folder), model)
     total, before, failed = 0, 0, []
     contents: dict[str, str] = {}
-    for file, found in _each(files, model, name, names):
+    for file, found in _each(files, model, asked, name, names):
         total += 1
         try:
             if isinstance(found, InputError):
@@ -77,7 +82,7 @@ def adapt_files(
             if contents.setdefault(found.name, found.content) != found.content:
                 raise InputError(f"{file}: name: {found.name} is that of another scan here, too (--names=hash)")
             scan_io.make_folder(output)
-            record = adapted_record.of(found.content, of_model, asked._asdict())
+            record = adapted_record.of(found.content, of_model, flags)
             said = _written(model, found, output / found.name, asked, None if overwrite else record, record)
             before += said is None
             print(f"{file} -> {output / found.name} ({said or 'written before'})", flush=True)
@@ -87,6 +92,13 @@ def adapt_files(
             failed.append(file)
             log.error("error: %s", error if str(file) in str(error) else f"{file}: {error}")
     _summary(total, before, failed)
+
+
+def _flags(asked: Asked) -> dict[str, Any]:
+    """As a record keeps them: of files the content, since names may be a person's."""
+    files = {name: getattr(asked, name) for name in ("like", "layers")}
+    content = {name: readers.content_digest(Path(file)) for name, file in files.items() if file is not None}
+    return asked._asdict() | content
 
 
 def _summary(total: int, before: int, failed: Sequence[str]) -> None:
@@ -100,14 +112,15 @@ def _summary(total: int, before: int, failed: Sequence[str]) -> None:
 
 
 def _each(
-    files: Sequence[str], model: Restored, name: str | None, names: str
+    files: Sequence[str], model: Restored, asked: Asked, name: str | None, names: str
 ) -> Iterator[tuple[str, Handed | InputError]]:
     """Every scan of the files by its file, read when its turn comes; what is wrong with a file that cannot be read."""
     for file in files:
         try:
             scans = new_scan.scans_in(file, model.config)
-            if name is not None and (len(files) > 1 or len(scans) > 1):
-                raise InputError(f"--name: expected one scan; found {max(len(files), len(scans))} (--names=stem)")
+            for flag, value in (("name", name), ("layers", asked.layers)):
+                if value is not None and (len(files) > 1 or len(scans) > 1):
+                    raise InputError(f"--{flag}: expected one scan; found {max(len(files), len(scans))}")
             content = readers.content_digest(Path(file))
         except InputError as error:
             yield file, error
@@ -136,12 +149,12 @@ def _written(
     for place in left:
         if why[place]:
             log.info("%s: written before, and again: %s", place, why[place])
-    result = model.adapt(scan, steps=asked.steps, fit=asked.fit, name=found.name)
+    result = model.adapt(scan, steps=asked.steps, fit=asked.fit, layers=asked.layers, name=found.name)
     for place in left:
         if (mm := places[place]) is not None:
             rendered = result.render_at(np.array([mm / scan.spacing[0]]))
         else:
-            rendered = result.render(asked.slices, spacing=asked.spacing)
+            rendered = result.render(asked.slices, spacing=asked.spacing, like=asked.like)
         result.save(place, rendered, dicom=asked.dicom, tiff=asked.tiff, record=record)
     for remark in result.remarks:
         log.warning("%s: %s", found.name, remark)

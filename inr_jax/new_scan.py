@@ -48,6 +48,7 @@ class Rendered(NamedTuple):
     doubt: Doubted | None  # None: not calibrated
     grid: tuple[Float[np.ndarray, "_"], ...]  # places of B-scans, rows and A-scans among the scan's own
     judged: list[Judged]  # how far the scan is like those the model knows; empty: not known
+    like: grids.Grid | None = None  # that it lies on, of another image; `bscan_index` counts its B-scans, `grid` is ()
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
@@ -117,7 +118,7 @@ def _check(model: Trained, scan: Scan) -> None:
         known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
         raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
     if scan.labels is not None and model.classes:
-        checked_labels(scan.labels, len(model.classes), scan.name)
+        checked_labels(scan.labels, len(model.classes), scan.name, unknown=True)
 
 
 def with_laterality(scan: Scan, config: trained.ConfigDict) -> Scan:
@@ -168,6 +169,8 @@ def _grey_slo(scan: Scan) -> dict:
 
 def geometry_of(scan: Scan, rendered: Rendered) -> Geometry:
     """Where what was rendered lies. Raises ValueError for B-scans that are not in even steps."""
+    if rendered.like is not None:
+        return Geometry(rendered.like.spacing, rendered.like.origin, rendered.like.direction)
     return Geometry(*scan_io.resampled_geometry(scan, *rendered.grid), scan.direction)
 
 

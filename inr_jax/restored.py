@@ -4,13 +4,19 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-from inr_jax import calibrate, likeness, new_scan, result, trained
+import numpy as np
+from jaxtyping import Int
+
+from inr_jax import calibrate, given_layers, likeness, new_scan, result, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
+from inr_jax.model import build
 from inr_jax.programs import Programs
 from inr_jax.result import Result
 from inr_jax.scan import Scan, content_name
 from inr_jax.trained import Trained
+
+LAYERS = 0.3  # weight of the segmentation loss where layers are known: docs/decisions.md
 
 
 @dataclass(frozen=True)
@@ -24,19 +30,44 @@ class Restored(Trained):
     def _programs(self) -> Programs:
         return Programs()
 
-    def adapt(self, scan: Scan, *, steps: int | None = None, fit: bool = False, name: str | None = None) -> Result:
+    @cached_property
+    def _taught(self) -> Trained:
+        """The same as it is fitted to scans with layers that are known."""
+        config = self.config.copy_and_resolve_references()
+        config.adapt.labels = True
+        config.hyper.context_segmentation = LAYERS
+        return replace(self, config=config, built=build(config, self.signal))
+
+    def adapt(
+        self,
+        scan: Scan,
+        *,
+        steps: int | None = None,
+        fit: bool = False,
+        layers: str | Path | Int[np.ndarray, "D H W"] | None = None,
+        name: str | None = None,
+    ) -> Result:
         """Adapts to a scan: `.at(mm)`, `.render()`, `.thickness(label)`, `.save(folder)` of what comes back.
 
-        steps: learned steps, the trained number by default. fit: many Adam steps after them, better and slower. name:
-        what results call the scan, by default its content_name, as a file's name may be a person's. Raises InputError
-        if the scan is not of the kind the model was trained for.
+        steps: learned steps, the trained number by default. fit: many Adam steps after them, better and slower. layers:
+        labels of the scan that are known, -1 elsewhere, or their file (given_layers.py): a fit learns from them, too,
+        or the learned steps of a model that was trained so. name: what results call the scan, by default its
+        content_name, as a file's name may be a person's. Raises InputError if the scan is not of the kind the model was
+        trained for.
         """
         scan = new_scan.with_laterality(scan, self.config)  # which may go by its old name
         name = name or content_name(scan)
         scan = replace(scan, name=name, person=name)
+        fitter, remarks = None, []
+        if layers is not None:
+            given = layers if isinstance(layers, np.ndarray) else given_layers.read(layers, scan, self.classes)
+            scan = replace(scan, labels=given_layers.checked(given, scan, self.classes))
+            remarks = [given_layers.told(scan)]
+            fitter = None if self.config.adapt.labels else self._taught  # learned steps know labels where they were so
         return result.adapt(
-            self, scan, steps=steps, fit=fit, calibration=self.calibration, known=self.known, programs=self._programs
-        )
+            self, scan, steps=steps, fit=fit, calibration=self.calibration, known=self.known,
+            programs=self._programs, fitter=fitter, remarks=remarks,
+        )  # fmt: skip
 
 
 def restore(folder: str | Path, *, best: bool = True) -> Restored:
@@ -44,6 +75,6 @@ def restore(folder: str | Path, *, best: bool = True) -> Restored:
 
     Raises InputError as `trained.restore`.
     """
-    model = trained.restore(folder, best=best)
-    own = {field.name: getattr(model, field.name) for field in fields(model)}
-    return Restored(**own, calibration=calibrate.read(folder, model), known=likeness.read(folder, model))
+    found = trained.restore(folder, best=best)
+    own = {field.name: getattr(found, field.name) for field in fields(found)}
+    return Restored(**own, calibration=calibrate.read(folder, found), known=likeness.read(folder, found))

@@ -150,15 +150,18 @@ def adapt_population(
     shown: str | None = None,
     keep: Path | None = None,
     programs: Programs | None = None,
+    fitter: Trained | None = None,
 ) -> Answers:
     """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
     called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. programs: of this
-    model, where several calls are to share them. No labels come from a model that learned none: neither from others,
+    model, where several calls are to share them. fitter: the model as it is to be fitted, where its settings are others
+    than those of the learned steps. No labels come from a model that learned none: neither from others,
     nor from the scan's own. Raises InputError where steps run away.
     """
     trained.check(population)
+    fit = fit or fitter is not None
     check_draws(trained.config, fit=fit)
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
@@ -170,7 +173,8 @@ def adapt_population(
     job = adapting.Job(
         trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs, key
     )  # fmt: skip
-    refine = _refine(job) if fit else None
+    own = job if fitter is None else job._replace(config=fitter.config, built=fitter.built, key=(key, "fitter"))
+    refine = _refine(own) if fit else None
     draw = programs.kept(("render", grid), lambda: render.make_render(trained.built, grid))
     hyper = model.hyper_of(trained.config)
     found, seconds, intensity, alone, labels, losses = [], [], [], [], [], []

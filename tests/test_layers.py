@@ -118,6 +118,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "result",
             "restored",
             "many_scans",
+            "given_layers",
             "adapted_record",
             "likeness",
             "export",
