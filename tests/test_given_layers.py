@@ -54,7 +54,7 @@ def test_surfaces_of_other_programs_are_known_by_what_lies_above_them():
     back = given_layers.of_surfaces(("ILM", "RNFL", "INL", "BM"), rows[some], 48, CLASSES, "x")
     expected = np.where(np.isin(labels, (0, 1)), labels, -1)  # layers 2 to 4, and 5 to 10, cannot be told apart
     np.testing.assert_array_equal(back, expected)
-    with pytest.raises(InputError, match="x: layers: expected surfaces among ILM, .*; found cornea"):
+    with pytest.raises(InputError, match=r"x: layers: expected surfaces among ILM, .*; found cornea"):
         given_layers.of_surfaces(("cornea",), rows[:1], 48, CLASSES, "x")
 
 
