@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 Made = TypeVar("Made")
-MOST = 64  # that are kept, those of some ten shapes: the least recently used go
+MOST = 24  # that are kept, those of some five shapes: the least recently used go
 
 
 class Programs:

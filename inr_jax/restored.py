@@ -16,8 +16,6 @@ from inr_jax.result import Result
 from inr_jax.scan import Scan, content_name
 from inr_jax.trained import Trained
 
-LAYERS = 0.3  # weight of the segmentation loss where layers are known: docs/decisions.md
-
 
 @dataclass(frozen=True)
 class Restored(Trained):
@@ -35,7 +33,7 @@ class Restored(Trained):
         """The same as it is fitted to scans with layers that are known."""
         config = self.config.copy_and_resolve_references()
         config.adapt.labels = True
-        config.hyper.context_segmentation = LAYERS
+        config.hyper.context_segmentation = config.hyper.context_segmentation or config.hyper.segmentation
         return replace(self, config=config, built=build(config, self.signal))
 
     def adapt(

@@ -78,13 +78,10 @@ def saved(model, scan, tmp_path_factory):
 def test_the_table_that_adapt_writes_gives_its_labels_back(saved, model, scan):
     folder, own = saved
     back = given_layers.read(folder / "surfaces.csv", scan, model.classes)
-    known = back >= 0
-    assert known.mean() > 0.3
-    layered = np.isin(own.labels, surfaces.layers_of(model.classes)) | (own.labels == 0)
+    assert (back > 0).any()
     rows = surfaces.of_labels(own.labels, surfaces.layers_of(model.classes))
     expected = given_layers.of_surfaces(SURFACES, rows, scan.voxels.shape[1], model.classes, "x")
     np.testing.assert_array_equal(back, expected)
-    assert layered.any()
 
 
 def test_bscans_that_a_table_leaves_out_are_not_known(saved, model, scan, tmp_path):
@@ -117,7 +114,7 @@ def test_an_image_and_an_xml_of_surfaces_are_read_as_the_same_labels(model, scan
     xml = scan_files.oct_explorer(tmp_path / "s.xml", rows, names, ())
     expected = np.where(labels <= 1, labels, -1)
     np.testing.assert_array_equal(given_layers.read(xml, scan, model.classes), expected)
-    write_image(tmp_path / "other.nii.gz", some[:2], scan.spacing)
+    write_image(tmp_path / "other.nii.gz", labels[:2].astype(np.int16), scan.spacing)
     with pytest.raises(
         InputError, match=r"other\.nii\.gz: layers: expected the scan's shape \(5, 48, 24\); found \(2,"
     ):
@@ -135,8 +132,13 @@ def test_unknown_labels_pass_where_they_are_allowed_alone():
 def test_layers_that_are_given_move_the_answer_towards_them_and_it_is_told(model, scan):
     labels = stacked(SHAPE, 11)
     given = np.where(np.isin(np.arange(5), (1, 3))[:, None, None], labels, -1)
-    without, taught = model.adapt(scan, fit=True), model.adapt(scan, layers=given)
-    before, after = (metrics.dice(r.own.labels[[1, 3]], labels[[1, 3]], 11) for r in (without, taught))
+    config = model.config.copy_and_resolve_references()
+    config.fit.update({"steps": 60, "points": 1024, "weights_steps": 0, "rate": 0.03})
+    config.hyper.context_segmentation = 1.0
+    fitting = replace(model, config=config)
+    without, taught = fitting.adapt(scan, fit=True), fitting.adapt(scan, layers=given)
+    some = np.isin(np.arange(5), (1, 3))
+    before, after = (metrics.dice(r.own.labels[some], labels[some], 13) for r in (without, taught))
     assert np.nanmean(after) > np.nanmean(before)
     assert "layers were given, and learned from, of B-scans 2, 4 (from 1): scores of labels are no test there" in (
         taught.remarks
