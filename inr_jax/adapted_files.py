@@ -26,6 +26,8 @@ def write_layers(
     """What thickness_files.write makes of rendered B-scans, and what a reader of it must know."""
     if rendered.labels is None:
         return []
+    if rendered.like is not None:
+        return ["surfaces and thickness are taken along a scan's own A-scans: none are written on another image's grid"]
     doubt, index = rendered.doubt, rendered.bscan_index
     is_known = None if doubt is None else (rendered.origin != ORIGINS.index("not estimable")).any(axis=1)
     half = None if doubt is None else doubt.thickness_half

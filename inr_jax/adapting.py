@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from inr_jax.kept_fits import KeptFits
 from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import OVER
-from inr_jax.types import Hyper, MetaParams, Modulation
+from inr_jax.programs import Programs
+from inr_jax.types import MetaParams, Modulation
 
 Subjects = Int[Array, "b"]
 Losses = Float[Array, "b n"]
@@ -39,6 +40,8 @@ class Job(NamedTuple):
     context: Int[np.ndarray, "c"]  # the measured voxels that may move the modulation
     names: tuple[str, ...]  # of the scans
     kept: KeptFits | None  # where fits by epochs are kept; None: nowhere
+    programs: Programs  # of the model
+    key: Hashable  # what its programs depend on: the grid, what was measured, what moves the modulation
 
 
 class Taken(NamedTuple):
@@ -101,22 +104,17 @@ def _each(job: Job) -> Callable[[Callable, Any], Any]:
     return OVER["vmap" if job.config.adapt.together > 1 else "map"]
 
 
-def compiled(function: Callable, *arguments: Any) -> Callable:
-    """The function, compiled for arguments of these shapes."""
-    return jax.jit(function).lower(*arguments).compile()
-
-
 def _by_steps(
     job: Job, subjects: Subjects, bar: Any, chunks: int, steps: int | None
 ) -> Callable[[Subjects], tuple[Modulation, Losses]]:
     """Learned steps of several scans in one dispatch."""
-    adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
     hyper = hyper_of(job.config)
 
-    def of_chunk(params: MetaParams, data: Measurements, subjects: Subjects, hyper: Hyper) -> tuple[Modulation, Losses]:
-        return each(lambda i: adapt(params, data, i, hyper), subjects)
+    def make() -> Callable[..., tuple[Modulation, Losses]]:
+        adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
+        return lambda params, data, subjects, hyper: each(lambda i: adapt(params, data, i, hyper), subjects)
 
-    run = compiled(of_chunk, job.params, job.data, subjects, hyper)
+    run = job.programs.compiled(("steps", job.key, steps), make, job.params, job.data, subjects, hyper)
     bar.unit, bar.total = "scan", len(job.names)
 
     def take(subjects: Subjects) -> tuple[Modulation, Losses]:
@@ -146,9 +144,13 @@ def _by_epochs(
 
         return each(one, (subjects, fitting, goes_on))
 
-    begin = compiled(lambda subjects: each(fit.begin, subjects), subjects)
+    begin = job.programs.compiled(
+        ("begin", job.key), lambda: lambda subjects: each(fit.begin, subjects), subjects
+    )  # fmt: skip
     everyone = jnp.ones(len(subjects), bool)
-    epoch = compiled(of_chunk, job.params, job.data, subjects, begin(subjects), everyone)
+    epoch = job.programs.compiled(
+        ("epoch", job.key), lambda: of_chunk, job.params, job.data, subjects, begin(subjects), everyone
+    )
     stop = SimpleNamespace(epochs=options.epochs, **options.stop)
     bar.unit, bar.total = "epoch", options.epochs * chunks
 

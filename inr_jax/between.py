@@ -1,6 +1,6 @@
 """What a model answers anywhere in an adapted scan, how far it can be believed there, and the files that say so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from inr_jax import calibrate, doubt, measurements, preprocessing, progress, render, residual, scan_io, tables
 from inr_jax.calibrate import Calibration, Stated
 from inr_jax.doubt import Evidence
 from inr_jax.measurements import Measurements
 from inr_jax.model import hyper_of
+from inr_jax.programs import Programs
 from inr_jax.residual import Residual
 from inr_jax.scan import Triple
 from inr_jax.thickness_files import UNKNOWN as UNKNOWN
@@ -24,6 +25,7 @@ from inr_jax.types import Population
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
 AT_ONCE = 1024  # loose places: so many are asked at once, whatever their number, so that one program serves all
 SAME_PLACE = 1e-6  # voxels
+THICKNESS = "noise-free"  # of labels, in which there is no noise: what intervals of thickness hold, whatever `of` says
 FILES = ("uncertainty.*", "label_uncertainty.*", "thickness.*")  # not every model writes them
 
 
@@ -64,6 +66,11 @@ def _map(change: Callable[[np.ndarray], np.ndarray], plane: Plane) -> Plane:
     """What is known voxel by voxel, changed; thicknesses are left out."""
     stated = None if plane.stated is None else plane.stated._replace(thickness=None)
     return jax.tree.map(change, plane._replace(stated=stated, thickness=None))
+
+
+def _some(plane: Plane, chosen: Bool[np.ndarray, "H W"]) -> Plane:
+    """Some voxels of a plane as one row [1, n]."""
+    return _map(lambda values: values[chosen][None], plane)
 
 
 Ask = Callable[..., tuple[Array, Array]]
@@ -138,19 +145,21 @@ class Answered:
 
 
 def answered(
-    model: Trained, ask: Ask, population: Population, undo: preprocessing.Undo, answers: Answers,
-    calibration: Calibration | None,
+    model: Trained, population: Population, undo: preprocessing.Undo, answers: Answers,
+    calibration: Calibration | None, programs: Programs,
 ) -> Answered:  # fmt: skip
     """The scan of a population of one, all of it measured, that was adapted; calibration: of the model's doubt."""
+    within = population.measured.shape[1:]
     left = residual.measure(
         answers.field[0], population.intensity[0], population.valid[0],
         [np.ones(n, bool) for n in population.measured.shape], population.spacing[0], **model.config.adapt.residual,
     )  # fmt: skip
     evidence = None
     if calibration is not None:
-        asker = doubt.make_asker(model, *population.measured.shape[1:])
+        asker = programs.kept(("asker", within), lambda: doubt.make_asker(model, *within))
         evidence = doubt.gather(asker, model, population, 0, answers.adapted[0], answers.field[0], calibration.prior)
     data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
+    ask = programs.kept(("ask", within), lambda: make_ask(model))
     return Answered(
         ask, population, undo, answers.adapted[0], data, left, model.config.doubt.of, calibration, evidence
     )  # fmt: skip
@@ -189,6 +198,35 @@ def volume_of(scan: Answered, grid: Grid, unit: float) -> Volume:
     return Volume(intensity, labels, origin, doubted)
 
 
+Placed = tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]
+
+
+def volume_in(scan: Answered, planes: Iterable[Placed], shape: tuple[int, int, int], unit: float) -> Volume:
+    """The answer on any grid, by the fractional voxels of the scan in which each of its B-scans lies and which of them
+
+    are the scan's: elsewhere intensity and label are 0 and nothing is estimable. No thicknesses. unit: as `volume_of`.
+    """
+    intensity, labels = np.zeros(shape, np.float32), np.zeros(shape, np.int8)
+    origin = np.full(shape, ORIGINS.index("not estimable"), np.int8)
+    half, wrong, knows_wrong = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), False
+    for i, (index, inside) in enumerate(progress.bar(planes, "render", total=shape[0], unit="B-scan")):
+        if not inside.any():
+            continue
+        is_upright = np.ptp(index[..., [0, 2]], axis=0).max() <= SAME_PLACE
+        found = _some(scan.plane(index), inside) if is_upright else scan.points(index[inside])
+        intensity[i][inside], labels[i][inside] = found.intensity[0], found.labels[0]
+        origin[i][inside] = found.origin[0]
+        if found.stated is not None:
+            half[i][inside] = np.where(found.stated.estimable[0], found.stated.half[0] * unit, np.nan)
+            if found.stated.wrong is not None:
+                knows_wrong = True
+                wrong[i][inside] = np.where(found.stated.estimable[0], found.stated.wrong[0], np.nan)
+    if scan.calibration is None:
+        return Volume(intensity, labels, origin, None)
+    people = len(scan.calibration.people[1])
+    return Volume(intensity, labels, origin, Doubted(scan.of, people, half, wrong if knows_wrong else None, None, None))
+
+
 def _doubted(
     of: str, calibration: Calibration, told: list[tuple], origin: Int[np.ndarray, "P H W"], unit: float
 ) -> Doubted:
@@ -220,18 +258,22 @@ def write(
     scan_io.write_labels(folder / "measured.nii.gz", origin, *geometry, ORIGINS, note=mark)
     if found is None:
         return
-    scan_io.write_volume(folder / "uncertainty.nii.gz", np.nan_to_num(found.half, nan=UNKNOWN), *geometry, note=mark)
-    if found.wrong is None or found.thickness is None or found.thickness_half is None:
+    note = "; ".join(filter(None, (f"half interval, {found.of}", mark)))  # NIfTI has room for 79 letters
+    half = np.nan_to_num(found.half, nan=UNKNOWN)
+    scan_io.write_volume(folder / "uncertainty.nii.gz", half, *geometry, note=note)
+    if found.wrong is None:
         return
     wrong = np.nan_to_num(found.wrong, nan=UNKNOWN)
     scan_io.write_volume(folder / "label_uncertainty.nii.gz", wrong, *geometry, note=mark)
+    if found.thickness is None or found.thickness_half is None:
+        return
     maps = (found.thickness, found.thickness_half)
     rows = _thickness_rows(*maps, bscan_index, model.classes)
     tables.write_csv(tables.marked(rows, mark), folder / "thickness.csv")
     with scan_io.replacing(folder / "thickness.npz") as temporary, temporary.open("wb") as file:
         names = np.array(model.classes)
         values: dict[str, Any] = {"thickness_um": maps[0], "half_interval_um": maps[1]}
-        np.savez(file, bscan=bscan_index, labels=names, note=np.array(mark), **values)
+        np.savez(file, bscan=bscan_index, labels=names, note=np.array(mark), interval_of=np.array(THICKNESS), **values)
 
 
 def _thickness_rows(
@@ -245,5 +287,6 @@ def _thickness_rows(
             known = np.isfinite(half[label])
             mean = float(half[label][known].mean()) if known.any() else float("nan")
             row = {"label": name, "bscan": float(place), "thickness_um": float(thickness[label].mean())}
-            rows.append(row | {"half_interval_um": mean, "estimable": float(known.mean())})
+            told = {"half_interval_um": mean, "interval_of": THICKNESS, "estimable": float(known.mean())}
+            rows.append(row | told)
     return rows

@@ -36,7 +36,11 @@ FLAGS = {
     "allow_config_change": Flag(
         flags.DEFINE_boolean, "resume although config or data are not those the training began with", False
     ),
-    "overwrite": Flag(flags.DEFINE_boolean, "write into a folder that has other content", False),
+    "overwrite": Flag(
+        flags.DEFINE_boolean,
+        "write into a folder that has other content; adapt: compute again what was written before",
+        False,
+    ),
     "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too; --no-baselines: not", True),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
@@ -49,6 +53,9 @@ FLAGS = {
         "mm between rendered B-scans, rows and A-scans; 0.06,, leaves the others as scanned",
         absent="as scanned",
     ),
+    "like": Flag(
+        flags.DEFINE_string, "an image (NIfTI ...) on whose grid to render, voxel for voxel", absent="the scan's own"
+    ),
     "bscan_at": Flag(
         flags.DEFINE_list,
         "B-scans to render alone, mm from the scan's first, each into a folder of its own: 0.5,1.25",
@@ -59,6 +66,15 @@ FLAGS = {
         flags.DEFINE_boolean, "write intensity and segmentation as DICOM (derived secondary capture), too", False
     ),
     "tiff": Flag(flags.DEFINE_boolean, "write intensity and segmentation as TIFF stacks, too", False),
+    "name": Flag(
+        flags.DEFINE_string, "what the results of one scan are called", absent="scan- and a hash of its content"
+    ),
+    "names": Flag(
+        flags.DEFINE_enum,
+        "of results: a hash of the scan's content, or the file's own name, which may be a person's",
+        "hash",
+        options={"enum_values": ["hash", "stem"]},
+    ),
     "browser": Flag(flags.DEFINE_boolean, "open a browser; --no-browser: print the address alone", True),
     "keep_every": Flag(flags.DEFINE_integer, "every which B-scan is kept: 2, 4, 8 ...", 2, options={"lower_bound": 2}),
     "slo_axes": Flag(
@@ -81,7 +97,9 @@ FLAGS = {
         absent="as the file says",
     ),
     "layers": Flag(
-        flags.DEFINE_string, "surfaces of the scan in an .xml of HEYEX or OCTExplorer", absent="those of the scan"
+        flags.DEFINE_string,
+        "surfaces of the scan in an .xml of HEYEX or OCTExplorer; adapt: also surfaces.csv, labels; to learn from",
+        absent="those of the scan",
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),
     "conventions": Flag(

@@ -8,6 +8,7 @@ from absl import flags
 from inr_jax import command_flags, places
 from inr_jax.errors import InputError
 
+GRIDS = ("slices", "spacing", "like", "bscan_at")  # flags of `adapt` that say where to render
 SINGLE = "configs/single.py"  # what `validate` fits without a training
 
 
@@ -32,26 +33,36 @@ def prepare(values: flags.FlagValues, rest: Sequence[str]) -> None:
 def adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
     if not rest:
         raise InputError("adapt: expected at least one SCAN; found none (see inr-jax adapt --help)")
-    if values.bscan_at and (values.slices is not None or values.spacing is not None):
-        raise InputError("adapt: expected one of --slices, --spacing and --bscan-at; found --bscan-at and another")
+    if len(given := [name for name in GRIDS if values[name].value not in (None, [])]) > 1:
+        all_of, found = (", ".join(f"--{name.replace('_', '-')}" for name in names) for names in (GRIDS, given))
+        raise InputError(f"adapt: expected one of {all_of}; found {found}")
     folder = places.find_model(values.workdir, values.model)
-    places.check_scans(rest)
+    places.check_scans([*rest, *filter(None, [values.like, values.layers])])
+    for flag in ("name", "layers"):
+        if values[flag].value is not None and len(rest) > 1:
+            raise InputError(f"--{flag}: expected one scan; found {len(rest)}")
     places.check_output(values.output)
-    from inr_jax.restored import adapt_files
+    spacing = command_flags.spacing(values.spacing)
+    bscan_at = command_flags.millimetres("bscan-at", values.bscan_at)
+    from inr_jax.many_scans import Asked, adapt_files
+    from inr_jax.scan import checked_name
 
-    adapt_files(
-        folder,
-        rest,
-        values.output,
+    if values.name is not None:
+        checked_name(values.name, "--name")
+    asked = Asked(
         steps=values.steps,
         fit=values.fit,
         slices=values.slices,
-        spacing=command_flags.spacing(values.spacing),
-        bscan_at=command_flags.millimetres("bscan-at", values.bscan_at),
+        spacing=spacing,
+        like=values.like,
+        bscan_at=bscan_at,
+        layers=values.layers,
         laterality=values.laterality,
         dicom=values.dicom,
         tiff=values.tiff,
     )
+    named = {"name": values.name, "names": values.names}
+    adapt_files(folder, rest, values.output, asked, **named, overwrite=values.overwrite)
 
 
 def view(values: flags.FlagValues, rest: Sequence[str]) -> None:

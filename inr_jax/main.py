@@ -12,7 +12,7 @@ from absl import flags
 
 from inr_jax import command_flags, limits, places, program_cache, stopping
 from inr_jax.commands import COMMANDS, Command
-from inr_jax.errors import InputError
+from inr_jax.errors import InputError, SomeFailed
 
 COMMON = ("cache", "device", "threads", "max_memory")
 HELP = ("--help", "-h", "-help", "help")
@@ -126,7 +126,10 @@ def _remarks() -> Iterator[None]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs a command; the exit code: 0, 2 for a mistake or lack of room, 130 and 143 if stopped. One line tells."""
+    """Runs a command; the exit code, which one line explains.
+
+    0, 2 for a mistake or lack of room, 3 where some of many scans failed, 130 and 143 if stopped.
+    """
     if not argv or argv[0] in HELP:
         print(_help())
         return 0
@@ -138,6 +141,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     except InputError as error:
         code, line = 2, f"error: {error}"
+    except SomeFailed as error:
+        code, line = 3, str(error)
     except MemoryError as error:
         code, line = 2, f"error: {str(error) or 'out of memory'}"
     except (KeyboardInterrupt, InterruptedError) as error:

@@ -2,16 +2,17 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from inr_jax import (
     adapted_files,
+    adapted_record,
     between,
     grids,
     preprocessing,
@@ -25,7 +26,7 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked, checked_labels, checked_name
+from inr_jax.scan import Scan, checked, checked_labels
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
@@ -47,6 +48,7 @@ class Rendered(NamedTuple):
     doubt: Doubted | None  # None: not calibrated
     grid: tuple[Float[np.ndarray, "_"], ...]  # places of B-scans, rows and A-scans among the scan's own
     judged: list[Judged]  # how far the scan is like those the model knows; empty: not known
+    like: grids.Grid | None = None  # that it lies on, of another image; `bscan_index` counts its B-scans, `grid` is ()
 
 
 def unit_range(scan: Scan, config: trained.ConfigDict) -> tuple[float, float]:
@@ -78,7 +80,7 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     Raises InputError if the scan is not of the kind the model was trained for.
     """
     _check(model, scan)
-    scan, options = _with_laterality(scan, model.config), model.config.data
+    scan, options = with_laterality(scan, model.config), model.config.data
     low, high = unit_range(scan, model.config)
     voxels = preprocessing.to_unit_range(scan.voxels, low, high)
     if (low, high) != (0.0, 1.0):
@@ -116,10 +118,10 @@ def _check(model: Trained, scan: Scan) -> None:
         known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
         raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
     if scan.labels is not None and model.classes:
-        checked_labels(scan.labels, len(model.classes), scan.name)
+        checked_labels(scan.labels, len(model.classes), scan.name, unknown=True)
 
 
-def _with_laterality(scan: Scan, config: trained.ConfigDict) -> Scan:
+def with_laterality(scan: Scan, config: trained.ConfigDict) -> Scan:
     """The eye by the scan's name where the file does not say, if the model's own data were named so."""
     if scan.laterality is not None or config.data.name != "interp_oct":
         return scan
@@ -167,23 +169,27 @@ def _grey_slo(scan: Scan) -> dict:
 
 def geometry_of(scan: Scan, rendered: Rendered) -> Geometry:
     """Where what was rendered lies. Raises ValueError for B-scans that are not in even steps."""
+    if rendered.like is not None:
+        return Geometry(rendered.like.spacing, rendered.like.origin, rendered.like.direction)
     return Geometry(*scan_io.resampled_geometry(scan, *rendered.grid), scan.direction)
 
 
 def save(
-    folder: Path, model: Trained, scan: Scan, rendered: Rendered, *, dicom: bool = False, tiff: bool = False
-) -> None:
+    folder: Path, model: Trained, scan: Scan, rendered: Rendered, *, dicom: bool = False, tiff: bool = False,
+    record: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Writes intensity.nii.gz, segmentation.nii.gz (with label tables), modulation.npz, metrics.csv, report.html,
 
     measured.nii.gz, of a calibrated model its doubt (between.write), of one that knows its population likeness.csv, of
     OCT its layers (thickness_files.write), and on request DICOM and TIFF. What a model answers that was trained on a
-    phantom is marked so. All or none; InputError where that cannot be.
+    phantom is marked so. record: what all of it was made of, written last (adapted_record.py). All or none; InputError
+    where that cannot be.
     """
     geometry = geometry_of(scan, rendered)
     bscans, rows, columns = rendered.intensity.shape
     grid = grids.Grid((bscans, rows, columns), *geometry)
     files = ("segmentation.*", "likeness.*", *between.FILES, *adapted_files.FILES)
-    with scan_io.all_or_none(folder, files) as part:
+    with scan_io.all_or_none(folder, files, last=adapted_record.FILE) as part:
         scan_io.write_volume(part / "intensity.nii.gz", rendered.intensity, *geometry, note=model.mark)
         if rendered.labels is not None:
             scan_io.write_labels(
@@ -200,21 +206,13 @@ def save(
         adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff, note=model.mark)
         told = rendered._replace(remarks=[*rendered.remarks, *said])
         scan_report.scan_report(part / "report.html", model, scan, told)
+        if record is not None:
+            adapted_record.write(part, record)
 
 
-def scans_of(files: Sequence[str], config: trained.ConfigDict) -> Iterator[Scan]:
-    """Every scan of the files, read when its turn comes. Raises InputError where two would be written to one place."""
-    written: dict[str, str] = {}
-    for file in files:
-        for scan in _scans_in(file, config.data.interp_oct):
-            if checked_name(scan.name, file) in written:
-                raise InputError(f"{file}: name: {scan.name} is that of a scan in {written[scan.name]}, too")
-            written[scan.name] = file
-            yield scan
-
-
-def _scans_in(file: str, options: trained.ConfigDict) -> list[Scan]:
-    """The scans of one file, as `data.interp_oct` says how an .npz is read."""
+def scans_in(file: str, config: trained.ConfigDict) -> list[Scan]:
+    """The scans of one file, as `data.interp_oct` says how an .npz is read. Raises InputError in one line."""
+    options = config.data.interp_oct
     if not file.endswith(".npz"):
         return [checked(scan, scan.name) for scan in scan_io.read_scans(file)]
     if records.find_manifest(Path(file).parent) is not None:

@@ -1,21 +1,20 @@
-"""`inr_jax.restore` and `inr-jax adapt`: a model with all that is known of it, and scans that are handed to it."""
+"""`inr_jax.restore`: a model with all that is known of it, which adapts to a scan."""
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
-from inr_jax import between, calibrate, grids, likeness, new_scan, result, scan_io, trained
+from inr_jax import calibrate, given_layers, likeness, new_scan, result, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
-from inr_jax.result import Result, Spacing
-from inr_jax.scan import Scan
+from inr_jax.model import build
+from inr_jax.programs import Programs
+from inr_jax.result import Result
+from inr_jax.scan import Scan, content_name
 from inr_jax.trained import Trained
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,47 @@ class Restored(Trained):
     known: Likeness | None
 
     @cached_property
-    def _ask(self) -> between.Ask:
-        return between.make_ask(self)
+    def _programs(self) -> Programs:
+        return Programs()
 
-    def adapt(self, scan: Scan, *, steps: int | None = None, fit: bool = False) -> Result:
+    @cached_property
+    def _taught(self) -> Trained:
+        """The same as it is fitted to scans with layers that are known."""
+        config = self.config.copy_and_resolve_references()
+        config.adapt.labels = True
+        config.hyper.context_segmentation = config.hyper.context_segmentation or config.hyper.segmentation
+        return replace(self, config=config, built=build(config, self.signal))
+
+    def adapt(
+        self,
+        scan: Scan,
+        *,
+        steps: int | None = None,
+        fit: bool = False,
+        layers: str | Path | Int[np.ndarray, "D H W"] | None = None,
+        name: str | None = None,
+    ) -> Result:
         """Adapts to a scan: `.at(mm)`, `.render()`, `.thickness(label)`, `.save(folder)` of what comes back.
 
-        steps: learned steps, the trained number by default. fit: many Adam steps after them, better and slower. Raises
-        InputError if the scan is not of the kind the model was trained for.
+        steps: learned steps, the trained number by default. fit: many Adam steps after them, better and slower. layers:
+        labels of the scan that are known, -1 elsewhere, or their file (given_layers.py): a fit learns from them, too,
+        or the learned steps of a model that was trained so. name: what results call the scan, by default its
+        content_name, as a file's name may be a person's. Raises InputError if the scan is not of the kind the model was
+        trained for.
         """
+        scan = new_scan.with_laterality(scan, self.config)  # which may go by its old name
+        name = name or content_name(scan)
+        scan = replace(scan, name=name, person=name)
+        fitter, remarks = None, []
+        if layers is not None:
+            given = layers if isinstance(layers, np.ndarray) else given_layers.read(layers, scan, self.classes)
+            scan = replace(scan, labels=given_layers.checked(given, scan, self.classes))
+            remarks = [given_layers.told(scan)]
+            fitter = None if self.config.adapt.labels else self._taught  # learned steps know labels where they were so
         return result.adapt(
-            self, scan, steps=steps, fit=fit, calibration=self.calibration, known=self.known, ask=self._ask
-        )
+            self, scan, steps=steps, fit=fit, calibration=self.calibration, known=self.known,
+            programs=self._programs, fitter=fitter, remarks=remarks,
+        )  # fmt: skip
 
 
 def restore(folder: str | Path, *, best: bool = True) -> Restored:
@@ -45,48 +73,6 @@ def restore(folder: str | Path, *, best: bool = True) -> Restored:
 
     Raises InputError as `trained.restore`.
     """
-    model = trained.restore(folder, best=best)
-    own = {field.name: getattr(model, field.name) for field in fields(model)}
-    return Restored(**own, calibration=calibrate.read(folder, model), known=likeness.read(folder, model))
-
-
-def adapt_files(
-    folder: str | Path,
-    files: Sequence[str],
-    output: str | Path,
-    *,
-    steps: int | None = None,
-    fit: bool = False,
-    slices: int | None = None,
-    spacing: Spacing | None = None,
-    bscan_at: Sequence[float] = (),
-    laterality: str | None = None,
-    dicom: bool = False,
-    tiff: bool = False,
-) -> None:
-    """Adapts to every scan in the files; results of each in `output`/<scan's name>, and one line about it.
-
-    folder: of a training or an exported model. bscan_at: mm from the first B-scan, of B-scans that are rendered
-    instead, each into a folder bscan_<mm>mm of its own. laterality: "R" or "L", of scans whose file does not say.
-    dicom, tiff: whether to write these, too.
-
-    Raises InputError at the first scan that cannot be read or does not fit the model; those before it are written.
-    """
-    model = restore(folder)
-    if model.known is None:
-        log.info("%s: a scan unlike those it knows is not told: nothing is kept of them (inr-jax calibrate)", folder)
-    for scan in new_scan.scans_of(files, model.config):
-        scan = replace(scan, laterality=scan.laterality or laterality)
-        if bscan_at:
-            grids.of_bscans(grids.of_scan(scan), bscan_at)  # refuses what lies beyond the scan
-        scan_io.make_folder(Path(output))
-        found, written = model.adapt(scan, steps=steps, fit=fit), Path(output) / scan.name
-        for mm in bscan_at:
-            one = found.render_at(np.array([mm / scan.spacing[0]]))
-            found.save(written / f"bscan_{mm:g}mm", one, dicom=dicom, tiff=tiff)
-        if not bscan_at:
-            found.save(written, found.render(slices, spacing=spacing), dicom=dicom, tiff=tiff)
-        for remark in found.remarks:
-            log.warning("%s: %s", scan.name, remark)
-        score = next(row for row in found.rows if row["kind"] == "fitted")
-        print(f"{scan.name}: {written} ({score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans)")
+    found = trained.restore(folder, best=best)
+    own = {field.name: getattr(found, field.name) for field in fields(found)}
+    return Restored(**own, calibration=calibrate.read(folder, found), known=likeness.read(folder, found))

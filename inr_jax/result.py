@@ -1,10 +1,10 @@
 """A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,9 +16,12 @@ from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged, Likeness
 from inr_jax.new_scan import Rendered
+from inr_jax.programs import Programs
 from inr_jax.scan import Scan, index_of
+from inr_jax.scan_io import read_scan
 from inr_jax.trained import Trained
 
+UNWRAPPED = ("circle", "radial")  # whose places in space are not those of their files
 Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
 
 
@@ -89,12 +92,19 @@ class Result:
     def _has_labels(self) -> bool:
         return trained.has_labels(self.model, self.scan.labels is not None)
 
-    def render(self, slices: int | None = None, *, spacing: Spacing | None = None) -> Rendered:
+    def render(
+        self, slices: int | None = None, *, spacing: Spacing | None = None, like: Scan | str | Path | None = None
+    ) -> Rendered:
         """B-scans at `slices` even places between the scan's first and last, or voxels of another `spacing` (mm between
 
-        B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on; by default the scan's own voxels.
-        Raises InputError for both, for B-scans between one alone, and for more voxels than memory holds.
+        B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on, or those of another image, `like`: a
+        scan or its file; by default the scan's own voxels. Raises InputError for several of them, for B-scans between
+        one alone, for an image that the scan does not meet, and for more voxels than memory holds.
         """
+        if sum(asked is not None for asked in (slices, spacing, like)) > 1:
+            raise InputError(f"{self.scan.name}: expected one of slices, spacing and like; found several")
+        if like is not None:
+            return self._render_like(*((like, like.name) if isinstance(like, Scan) else (read_scan(like), str(like))))
         count = self.scan.voxels.shape[0]
         if slices is not None and slices > 1 and count == 1:
             raise InputError(
@@ -102,9 +112,22 @@ class Result:
             )
         if spacing is None:
             return self.render_at(np.linspace(0, count - 1, slices or count))
-        if slices is not None:
-            raise InputError(f"{self.scan.name}: expected slices or spacing; found both")
         return self.render_at(*_spaced(self.scan, spacing))
+
+    def _render_like(self, other: Scan, file: str) -> Rendered:
+        """On the grid of another image; what lies outside of the scan has its lowest intensity and no label."""
+        if self.scan.pattern in UNWRAPPED:
+            raise InputError(f"{file}: like: expected a scan of parallel B-scans; found a {self.scan.pattern} scan")
+        own, (low, high) = grids.of_scan(self.scan), self.unit
+        grid = grids.like(own, other, file)
+        index = (grids.index_in(own, grid, p) for p in range(grid.shape[0]))
+        planes = ((places, grids.inside(own, places * np.asarray(own.spacing))) for places in index)
+        found = between.volume_in(self.answered, planes, grid.shape, high - low)
+        return Rendered(
+            preprocessing.from_unit_range(found.intensity, low, high), found.labels if self._has_labels else None,
+            np.arange(grid.shape[0], dtype=float), self.answered.adapted, self.rows, self.remarks, self.losses,
+            found.origin, found.doubt, (), self.judged, grid,
+        )  # fmt: skip
 
     def render_at(
         self,
@@ -150,14 +173,21 @@ class Result:
         return Thickness(um.astype(np.float32), half, shown.bscan_index)
 
     def save(
-        self, folder: str | Path, rendered: Rendered | None = None, *, dicom: bool = False, tiff: bool = False
+        self,
+        folder: str | Path,
+        rendered: Rendered | None = None,
+        *,
+        dicom: bool = False,
+        tiff: bool = False,
+        record: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes what `inr-jax adapt` writes, of the scan's own voxels or of others that were rendered; all or none.
 
-        dicom, tiff: whether to write these, too. Raises InputError where the folder cannot be written.
+        dicom, tiff: whether to write these, too. record: what all of it was made of (adapted_record.py). Raises
+        InputError where the folder cannot be written.
         """
         shown = self.own if rendered is None else rendered
-        new_scan.save(Path(folder), self.model, self.scan, shown, dicom=dicom, tiff=tiff)
+        new_scan.save(Path(folder), self.model, self.scan, shown, dicom=dicom, tiff=tiff, record=record)
         return Path(folder)
 
 
@@ -165,6 +195,15 @@ def _spaced(scan: Scan, spacing: Spacing) -> list[Float[np.ndarray, "_"]]:
     """Fractional places along every axis, so many mm apart. Raises InputError for other mm, or too many voxels."""
     grid = grids.of_spacing(grids.of_scan(scan), spacing)
     return [np.arange(n) * (mm / own) for n, mm, own in zip(grid.shape, grid.spacing, scan.spacing, strict=True)]
+
+
+def _uncalibrated(trained_steps: int, steps: int | None, is_fitted: bool) -> str:
+    """That intervals are of another adaptation than this one."""
+    taken = f"{trained_steps if steps is None else steps} learned steps" + (" and a fit" if is_fitted else "")
+    return (
+        f"uncertainty: its intervals were calibrated for {trained_steps} learned steps alone; nobody has checked what "
+        f"they hold after {taken}"
+    )
 
 
 def adapt(
@@ -175,18 +214,29 @@ def adapt(
     fit: bool = False,
     calibration: Calibration | None = None,
     known: Likeness | None = None,
-    ask: between.Ask | None = None,
+    programs: Programs | None = None,
+    fitter: Trained | None = None,
+    remarks: Sequence[str] = (),
 ) -> Result:
     """Adapts a model to one scan, from its measured B-scans.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
-    doubt, which is told then. known: of the population, which the scan is compared with. ask: `between.make_ask` of
-    the model, where several scans are to share it. Raises InputError if the scan is not of the kind the model was
-    trained for.
+    doubt, which is told then. known: of the population, which the scan is compared with. programs: of the model,
+    where several scans are to share them. fitter: as in `trained.adapt_population`. remarks: that a reader must know,
+    before those found here. Raises InputError if the scan is not of the kind the model was trained for.
     """
-    remarks = [*scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
+    remarks = [*remarks, *scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
     population, undo = new_scan.as_population(model, scan, remarks)
-    answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
+    programs = Programs() if programs is None else programs
+    answers = trained.adapt_population(
+        model,
+        population,
+        steps=steps,
+        fit=fit,
+        shown=f"adapt: {scan.name}",
+        programs=programs,
+        fitter=fitter,
+    )
     rows = metrics.score(
         answers.intensity[0],
         answers.labels[0] if answers.labels is not None else None,
@@ -197,7 +247,10 @@ def adapt(
     )
     judged = [] if known is None else likeness.judged(known, likeness.traits(population, 0, answers.field[0]))
     remarks += [one.sentence for one in judged if one.unlike]
-    answered = between.answered(model, ask or between.make_ask(model), population, undo, answers, calibration)
+    is_fitted = fit or fitter is not None
+    if calibration is not None and (is_fitted or steps not in (None, model.config.adapt.steps)):
+        remarks.append(_uncalibrated(model.config.adapt.steps, steps, is_fitted))
+    answered = between.answered(model, population, undo, answers, calibration, programs)
     rows = [row | {"seconds": answers.seconds[0]} for row in rows]
     unit = new_scan.unit_range(scan, model.config)
     return Result(model, scan, answered, unit, rows, answers.losses[0], remarks, judged)

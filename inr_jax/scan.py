@@ -1,5 +1,7 @@
 """One scan in memory, and what makes it a measurement. No jax here."""
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,15 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
     return scan
 
 
+def content_name(scan: Scan) -> str:
+    """A name that says nothing of a person: the reader's where that is one, otherwise made of voxels and geometry."""
+    if re.fullmatch(r"scan-[0-9a-f]{12}(-\d+)?", scan.name):
+        return scan.name
+    found = hashlib.sha256(np.ascontiguousarray(scan.voxels).tobytes())
+    found.update(repr((scan.voxels.shape, *map(tuple, (scan.spacing, scan.origin, scan.direction)))).encode())
+    return f"scan-{found.hexdigest()[:12]}"
+
+
 def checked_name(name: str, where: str) -> str:
     """The name of a scan, or InputError where no folder can have it: results are written to OUTPUT/<name>."""
     if name in ("", "..") or Path(name).name != name or not name.isprintable():
@@ -78,12 +89,15 @@ def checked_name(name: str, where: str) -> str:
     return name
 
 
-def checked_labels(labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str) -> Int[np.ndarray, "*grid"]:
-    """The labels as int32, or InputError unless all are integers in [0, classes)."""
+def checked_labels(
+    labels: Shaped[np.ndarray, "*grid"], classes: int | None, where: str, *, unknown: bool = False
+) -> Int[np.ndarray, "*grid"]:
+    """The labels as int32, or InputError unless all are integers in [0, classes). unknown: -1, for it, may be there."""
     if labels.dtype.kind not in "iufb" or not np.array_equal(labels, np.rint(labels)):
         raise InputError(f"{where}: labels: expected integers, found others ({labels.dtype})")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or (classes is not None and high >= classes):
-        expected = "0 or above" if classes is None else f"0 to {classes - 1}"
+    least = -1 if unknown else 0
+    if low < least or (classes is not None and high >= classes):
+        expected = f"{least} or above" if classes is None else f"{least} to {classes - 1}"
         raise InputError(f"{where}: labels: expected {expected}, found {low} to {high}")
     return labels.astype(np.int32)

@@ -184,12 +184,13 @@ def check_place(path: Path) -> None:
 
 
 @contextmanager
-def all_or_none(folder: Path, stale: Sequence[str] = ()) -> Iterator[Path]:
+def all_or_none(folder: Path, stale: Sequence[str] = (), last: str = "") -> Iterator[Path]:
     """A folder to write into, whose files and folders move into `folder` on success, and which goes on failure.
 
     What they do not replace in `folder` stays, but for files of results before these: those that match `stale`
-    (patterns from `folder` on, such as "figures/*.png") in it and in its folders that are written to. Raises InputError
-    where it cannot be written.
+    (patterns from `folder` on, such as "figures/*.png") in it, in its folders that are written to, and in those that a
+    pattern names; folders that are empty then go, too. last: a file that goes before all others and is put into its
+    place after them. Raises InputError where it cannot be written.
     """
     there = folder.is_dir()  # then what is written lies on its disk, which may be another than its parent's
     part = (folder if there else folder.parent) / f".{os.getpid()}.{folder.resolve().name}"
@@ -201,10 +202,10 @@ def all_or_none(folder: Path, stale: Sequence[str] = ()) -> Iterator[Path]:
         folders = [folder, *(target for path, target in moves if path.is_dir())]
         for target in folders:
             make_folder(target)
-        for old in [old for target in folders for old in target.iterdir()]:
-            if old.is_file() and any(old.relative_to(folder).match(pattern) for pattern in stale):
-                old.unlink()
-        for path, target in moves:
+        if last:
+            (folder / last).unlink(missing_ok=True)
+        _remove(folder, stale, folders)
+        for path, target in sorted(moves, key=lambda move: move[1] == folder / last):
             if not path.is_dir():
                 os.replace(path, target)
     except InputError as error:
@@ -213,6 +214,15 @@ def all_or_none(folder: Path, stale: Sequence[str] = ()) -> Iterator[Path]:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove(folder: Path, stale: Sequence[str], written: Sequence[Path]) -> None:
+    """Files of patterns, and their folders where nothing is left in them."""
+    found = [(old, "*" in str(Path(pattern).parent)) for pattern in stale for old in folder.glob(pattern)]
+    for old in dict.fromkeys(old for old, is_any in found if old.is_file() and (old.parent in written or not is_any)):
+        old.unlink()
+        if old.parent not in written and not any(old.parent.iterdir()):
+            old.parent.rmdir()
 
 
 def _check_free(moves: Sequence[tuple[Path, Path]]) -> None:

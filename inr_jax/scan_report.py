@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import ndimage
 
-from inr_jax import calibration, figures, metrics, niivue, page, viewer
+from inr_jax import calibration, figures, grids, metrics, niivue, page, viewer
 from inr_jax.between import Doubted
+from inr_jax.grids import Grid
 from inr_jax.scan import Scan, Triple
 from inr_jax.trained import Trained
 from inr_jax.viewer import EnFace, Overlay, Thickness, View
@@ -26,7 +28,8 @@ ALL = "all layers"
 
 def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> None:
     """Writes the page of `inr-jax adapt`, which names neither file nor person."""
-    facts, pictures = _facts(model, scan, rendered), [_reslice(scan, rendered)]
+    facts = _facts(model, scan, rendered)
+    pictures = [_reslice(scan, rendered)] if rendered.like is None else []
     write(path, view_of(model, scan, rendered), facts, pictures, mark=model.mark)
 
 
@@ -54,20 +57,21 @@ def write(path: Path, view: View, facts: dict[str, str], pictures: list[page.Pic
 
 def view_of(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> View:
     """What the viewer shows of a rendered scan."""
-    labels, doubt, spacing = rendered.labels, rendered.doubt, _spacing(scan, rendered)
-    has_layers = labels is not None and model.is_oct
+    labels, doubt, like = rendered.labels, rendered.doubt, rendered.like
+    spacing = _spacing(scan, rendered) if like is None else like.spacing
+    has_layers = labels is not None and model.is_oct and like is None
     return View(
         intensity=rendered.intensity,
         spacing=spacing[1:],
-        places=rendered.bscan_index * scan.spacing[0],
+        places=rendered.bscan_index * (scan.spacing[0] if like is None else like.spacing[0]),
         origin=rendered.origin,
-        linear=_on_grid(scan.voxels, rendered.grid),
+        linear=_on_grid(scan.voxels, rendered.grid) if like is None else _on(scan, like),
         labels=labels,
         classes=model.classes,
         overlays=[] if doubt is None else _overlays(doubt),
         thickness=_thickness(model.classes, labels, doubt, spacing[1]) if labels is not None and has_layers else {},
         level=f"{calibration.LEVEL:.0%}",
-        slo=_en_face(scan, rendered),
+        slo=_en_face(scan, rendered) if like is None else None,
     )
 
 
@@ -86,6 +90,14 @@ def _on_grid(stack: np.ndarray, places: Sequence[Float[np.ndarray, "_"]]) -> np.
     for axis, index in enumerate(places):
         stack = np.moveaxis(between_neighbours(np.moveaxis(stack, axis, 0), index), 0, axis)
     return stack
+
+
+def _on(scan: Scan, grid: Grid) -> Float[np.ndarray, "P H W"]:
+    """The measurement on any grid, linear between voxels; its lowest value outside of it."""
+    own, low = grids.of_scan(scan), float(scan.voxels.min())
+    index = (grids.index_in(own, grid, p) for p in range(grid.shape[0]))
+    seen = [ndimage.map_coordinates(scan.voxels, np.moveaxis(i, -1, 0), order=1, cval=low) for i in index]
+    return np.stack(seen)
 
 
 def _spacing(scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> Triple:
@@ -135,7 +147,7 @@ def _facts(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") ->
     facts = {
         "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
         "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
-        "Rendered": f"{len(rendered.bscan_index)} B-scans",
+        "Rendered": f"{len(rendered.bscan_index)} B-scans" + (" of another image's grid" if rendered.like else ""),
         "Model": f"learned from {model.config.data.name}{page.noted(model.note)}",
         "Adaptation": f"{score['seconds']:.2f} s",
         "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",

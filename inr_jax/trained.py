@@ -1,5 +1,6 @@
 """A trained model and what it does with scans: `restore(folder)`, then adapt, fit and ask."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from inr_jax import (
 from inr_jax.config_script import check_keys, load_config
 from inr_jax.errors import InputError
 from inr_jax.model import Model, Signal
+from inr_jax.programs import Programs
 from inr_jax.scan_io import replacing
 from inr_jax.types import MetaParams, Modulation, Params, Population
 
@@ -147,25 +149,34 @@ def adapt_population(
     fit: bool = False,
     shown: str | None = None,
     keep: Path | None = None,
+    programs: Programs | None = None,
+    fitter: Trained | None = None,
 ) -> Answers:
     """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
-    called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. No labels come from a
-    model that learned none: neither from others, nor from the scan's own. Raises InputError where steps run away.
+    called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. programs: of this
+    model, where several calls are to share them. fitter: the model as it is to be fitted, where its settings are others
+    than those of the learned steps. No labels come from a model that learned none: neither from others,
+    nor from the scan's own. Raises InputError where steps run away.
     """
     trained.check(population)
-    _check_draws(trained.config, fit=fit)
+    fit = fit or fitter is not None
+    check_draws(trained.config, fit=fit)
     grid = population.measured.shape
     data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
     pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
     context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
     kept = None if keep is None else kept_fits.kept_fits(keep, trained.config, trained.params, population)
+    programs = Programs() if programs is None else programs
+    key = (grid, hashlib.sha256(population.measured.tobytes()).digest(), fit)
     job = adapting.Job(
-        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept
+        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs, key
     )  # fmt: skip
-    refine = _refine(job) if fit else None
-    draw, hyper = render.make_render(trained.built, grid), model.hyper_of(trained.config)
+    own = job if fitter is None else job._replace(config=fitter.config, built=fitter.built, key=(key, "fitter"))
+    refine = _refine(own) if fit else None
+    draw = programs.kept(("render", grid), lambda: render.make_render(trained.built, grid))
+    hyper = model.hyper_of(trained.config)
     found, seconds, intensity, alone, labels, losses = [], [], [], [], [], []
     for i, (modulation, took, curve) in enumerate(adapting.adapted(job, steps=steps, shown=shown)):
         losses.append(curve)
@@ -212,9 +223,12 @@ def own_name(config: ConfigDict) -> str:
 
 def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
     """`fit` of a scan from its adapted modulation on, compiled: the codes, and how the weights changed."""
-    run = render.make_fit(job.config, job.built, job.grid, job.pools)
     still = job.built.modulation(job.built.codes)
-    refine = adapting.compiled(run, job.params, still, job.data, jnp.int32(0))
+    refine = job.programs.compiled(
+        ("fit", job.key),
+        lambda: render.make_fit(job.config, job.built, job.grid, job.pools),
+        job.params, still, job.data, jnp.int32(0),
+    )  # fmt: skip
 
     def refined(modulation: Modulation, i: int) -> Modulation:
         field, codes, _ = jax.block_until_ready(refine(job.params, modulation, job.data, jnp.int32(i)))
@@ -223,7 +237,7 @@ def _refine(job: adapting.Job) -> Callable[[Modulation, int], Modulation]:
     return refined
 
 
-def _check_draws(config: ConfigDict, *, fit: bool) -> None:
+def check_draws(config: ConfigDict, *, fit: bool) -> None:
     """InputError for a loss that needs patches where loose points are drawn, and for `fit` after epochs."""
     name, epochs = config.loss.intensity, config.adapt.epochs
     needs_patches = name in losses.NEED_PATCHES

@@ -21,7 +21,7 @@ def eye(tmp_path_factory):
 @pytest.fixture
 def adapted(eye, toy_model, tmp_path, capsys):
     def adapt(*flags: str):
-        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", *flags)
+        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", "--name=eye", *flags)
         assert said.code == 0, said.err
         return tmp_path / "out" / "eye"
 
@@ -85,7 +85,7 @@ def test_surfaces_lie_in_the_scans_place_and_are_between_its_rows(adapted, eye):
         (("--bscan-at=here",), "--bscan-at: expected mm such as 0.5,1.25; found 'here'"),
         (
             ("--bscan-at=0.5", "--slices=3"),
-            "adapt: expected one of --slices, --spacing and --bscan-at; found --bscan-at and another",
+            "adapt: expected one of --slices, --spacing, --like, --bscan-at; found --slices, --bscan-at",
         ),
     ],
 )

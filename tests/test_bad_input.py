@@ -113,10 +113,12 @@ def test_adapt_refuses_a_bad_scan(case, toy_model, tmp_path, capsys):
 def test_two_scans_of_one_name_are_refused_before_the_second_overwrites_the_first(toy_model, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     first, second = write_npz(tmp_path / "eye.npz"), write_npz(tmp_path / "other" / "eye.npz", voxels=layers(seed=1))
-    said = say(capsys, "adapt", f"--workdir={toy_model}", first, second, f"--output={tmp_path / 'out'}")
-    assert f"{second}: name: eye" in said.error
-    assert str(first) in said.error
-    assert f"eye: {tmp_path / 'out' / 'eye'}" in said.out
+    out = tmp_path / "out"
+    said = say(capsys, "adapt", f"--workdir={toy_model}", first, second, f"--output={out}", "--names=stem")
+    assert said.code == 3
+    assert said.err[0].startswith(f"inr-jax: error: {second}: name: eye is that of another scan here, too")
+    assert said.err[1:] == [f"inr-jax: 1 of 2 scans written; 1 failed: {second}"]
+    assert f"{first} -> {out / 'eye'} (" in said.out
 
 
 def flag(*arguments: str) -> Callable[[Path], tuple]:

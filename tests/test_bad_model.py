@@ -70,7 +70,7 @@ def adapt_aloud(capfd, model: Path, folder: Path) -> tuple[int, list[str]]:
     """Exit code, and all that stands on stderr but progress."""
     eye = write_npz(folder / "eye.npz")
     capfd.readouterr()
-    code = main(["adapt", f"--workdir={model}", str(eye), f"--output={folder / 'out'}"])
+    code = main(["adapt", f"--workdir={model}", str(eye), f"--output={folder / 'out'}", "--name=eye"])
     said = capfd.readouterr().err.splitlines()
     remarks = ("laterality", "SLO", "not calibrated", "unlike those it knows", "trained on a phantom")
     return code, [line for line in said if not any(remark in line for remark in remarks)]
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
-        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}")
+        said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{tmp_path / 'out' / 'eye'}" in said.error

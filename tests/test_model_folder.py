@@ -47,14 +47,14 @@ def model(exported):
 
 @pytest.fixture(scope="module")
 def result(model, eye):
-    return model.adapt(inr_jax.load(eye))
+    return model.adapt(inr_jax.load(eye), name="p5")
 
 
 @pytest.fixture(scope="module")
 def commanded(calibrated_model, exported, eye, tmp_path_factory):
     """What the command writes with the training itself; exporting it has left its statistics there."""
     out = tmp_path_factory.mktemp("commanded")
-    assert main(["adapt", f"--workdir={calibrated_model}", str(eye), f"--output={out}", "--slices=9"]) == 0
+    assert main(["adapt", f"--workdir={calibrated_model}", str(eye), f"--output={out}", "--slices=9", "--name=p5"]) == 0
     return out / "p5"
 
 
@@ -70,7 +70,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_an_export_and_python_give_to_the_bit_what_the_training_and_the_command_give(commanded, from_python):
-    assert tree(commanded) == tree(from_python) >= {"intensity.nii.gz", "uncertainty.nii.gz", "likeness.csv"}
+    assert (
+        tree(commanded) - {"adapted.json"}
+        == tree(from_python)
+        >= {"intensity.nii.gz", "uncertainty.nii.gz", "likeness.csv"}
+    )
     for name in sorted(name for name in tree(commanded) if name.endswith(".nii.gz")):
         images = [sitk.ReadImage(str(folder / name)) for folder in (commanded, from_python)]
         np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, images))
@@ -160,7 +164,7 @@ def test_weights_of_another_config_are_refused_though_they_are_sealed(exported, 
 def test_the_command_tells_a_damaged_model_in_one_line_and_writes_nothing(exported, eye, tmp_path, capsys):
     folder = shutil.copytree(exported, tmp_path / "m")
     cut(folder / "weights.npz")
-    said = say(capsys, "adapt", f"--model={folder}", eye, f"--output={tmp_path / 'out'}")
+    said = say(capsys, "adapt", f"--model={folder}", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     assert "weights.npz: damaged" in said.error
     assert not (tmp_path / "out").exists()
 
@@ -197,7 +201,7 @@ def marked(toy_model, tmp_path_factory):
     """What a model of phantoms answers of a volume."""
     out = tmp_path_factory.mktemp("marked")
     eye = write_image(out / "eye.nii.gz", layers())
-    assert main(["adapt", f"--workdir={toy_model}", str(eye), f"--output={out / 'out'}"]) == 0
+    assert main(["adapt", f"--workdir={toy_model}", str(eye), f"--output={out / 'out'}", "--name=eye"]) == 0
     return out / "out" / "eye"
 
 
@@ -236,7 +240,7 @@ def test_the_shipped_model_is_small_sealed_and_says_what_it_is():
 
 def test_the_shipped_model_answers_a_scan_and_marks_it(tmp_path, capsys):
     eye = write_image(tmp_path / "eye.nii.gz", layers())
-    said = say(capsys, "adapt", "--model=phantom", eye, f"--output={tmp_path / 'out'}")
+    said = say(capsys, "adapt", "--model=phantom", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     assert said.code == 0
     out = sitk.ReadImage(str(tmp_path / "out" / "eye" / "intensity.nii.gz"))
     assert out.GetMetaData("descrip") == "trained on a phantom"
@@ -373,7 +377,7 @@ def test_statistics_of_other_weights_are_not_taken_for_a_model_s_own(exported, t
 
 
 def test_a_spacing_on_the_command_line_is_three_mm_of_which_some_may_be_left_out(exported, eye, tmp_path, capsys):
-    arguments = ("adapt", f"--model={exported}", eye, f"--output={tmp_path / 'out'}")
+    arguments = ("adapt", f"--model={exported}", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     assert say(capsys, *arguments, "--spacing=0.12,,0.12").code == 0
     image = sitk.ReadImage(str(tmp_path / "out" / "p5" / "intensity.nii.gz"))
     np.testing.assert_allclose(image.GetSpacing(), (0.12, 0.004, 0.12), rtol=1e-5)

@@ -23,6 +23,7 @@ from inr_jax.scan import Scan
 from inr_jax.scan_io import read_scan
 
 FILES = {
+    "adapted.json",
     "etdrs.csv",
     "surfaces",
     *(f"surfaces/{name}.nii.gz" for name in SURFACES),
@@ -54,7 +55,8 @@ def written(toy_model, tmp_path_factory):
     """An oblique volume, adapted with more slices than it has, and what was said."""
     folder = tmp_path_factory.mktemp("adapt")
     eye = write_image(folder / "eye.nii.gz", 255 * layers(), SPACING, (3.0, -4.0, 5.0), OBLIQUE)
-    code = main(["adapt", str(eye), f"--workdir={toy_model}", f"--output={folder / 'out'}", "--slices=9"])
+    flags = (f"--workdir={toy_model}", f"--output={folder / 'out'}", "--slices=9", "--name=eye")
+    code = main(["adapt", str(eye), *flags])
     assert code == 0
     return folder
 
@@ -171,38 +173,23 @@ def test_another_spacing_and_shape_is_another_part_of_the_same_box(still_model):
 
 def test_several_subjects_of_one_file_are_written_each(toy_model, tmp_path, capsys):
     eyes = write_population(tmp_path / "eyes.npz")
-    said = say(capsys, "adapt", f"--workdir={toy_model}", eyes, f"--output={tmp_path / 'out'}")
+    said = say(capsys, "adapt", f"--workdir={toy_model}", eyes, f"--output={tmp_path / 'out'}", "--names=stem")
     assert said.code == 0
-    assert [line.split(":")[0] for line in said.out.splitlines()] == ["p0_OD", "p1_OD"]
+    assert said.out.splitlines()[-1] == "2 of 2 scans written"
     for name in ("p0_OD", "p1_OD"):
         out = sitk.ReadImage(str(tmp_path / "out" / name / "intensity.nii.gz"))
         np.testing.assert_allclose(out.GetSpacing()[::-1], SPACING, rtol=1e-5)
-        assert f"{name}: {tmp_path / 'out' / name} (" in said.out
+        assert f"{eyes} -> {tmp_path / 'out' / name} (" in said.out
 
 
 def test_a_file_that_does_not_say_which_eye_it_is_can_be_told_by_a_flag(toy_model, tmp_path, capsys):
     files = write_npz(tmp_path / "said.npz", laterality="L"), write_image(tmp_path / "told.nrrd", layers())
-    flags = [f"--workdir={toy_model}", f"--output={tmp_path / 'out'}"]
+    flags = [f"--workdir={toy_model}", f"--output={tmp_path / 'out'}", "--names=stem"]
     assert say(capsys, "adapt", *flags, files[0]).code == 0
     main(["adapt", *flags, "--laterality=L", str(files[1])])
     assert "laterality" not in capsys.readouterr().err
     images = [sitk.ReadImage(str(tmp_path / "out" / name / "intensity.nii.gz")) for name in ("said", "told")]
     np.testing.assert_array_equal(*map(sitk.GetArrayFromImage, images))
-
-
-def test_what_was_read_before_a_bad_file_is_written_and_a_rerun_takes_its_place(toy_model, tmp_path, capsys):
-    good, bad = write_image(tmp_path / "good.nrrd", layers()), tmp_path / "bad.nii.gz"
-    bad.write_text("no image")
-    said = say(capsys, "adapt", f"--workdir={toy_model}", good, bad, f"--output={tmp_path / 'out'}")
-    assert str(bad) in said.error
-    assert tree(tmp_path / "out") == {"good"} | {f"good/{name}" for name in FILES}
-    intensity = tmp_path / "out" / "good" / "intensity.nii.gz"
-    before = intensity.stat().st_ino
-    write_image(good, 255 * layers())
-    assert say(capsys, "adapt", f"--workdir={toy_model}", good, f"--output={tmp_path / 'out'}").code == 0
-    assert intensity.stat().st_ino != before  # renamed into place, not overwritten
-    assert sitk.GetArrayFromImage(sitk.ReadImage(str(intensity))).max() > 10
-    assert tree(tmp_path / "out") == {"good"} | {f"good/{name}" for name in FILES}
 
 
 def test_what_is_assumed_of_a_scan_is_told_in_remarks(model, tmp_path):
@@ -259,7 +246,7 @@ def test_a_scan_for_an_interp_oct_model_is_scaled_mirrored_and_left_as_its_loade
             n: (population.intensity[i], population.slo[i], population.slo_affine[i])
             for i, n in enumerate(population.names)
         }
-    for scan in new_scan.scans_of([str(path)], config):
+    for scan in new_scan.scans_in(str(path), config):
         population, _ = as_population(model, scan, [])
         for found, expected in zip(
             (population.intensity, population.slo, population.slo_affine), loaded[scan.name], strict=True
@@ -280,7 +267,7 @@ def test_where_folds_are_taken_as_they_are_so_is_a_scan(tmp_path):
     model = other_model(tmp_path / "w", name="interp_oct", normalise_by="none", slo=False, use_valid=False)
     dim = np.stack([0.5 * layers(seed=i).transpose(1, 2, 0) for i in range(2)])
     path = write_population(tmp_path / "eyes.npz", oct_vols=dim, valid_vols=dim > 0.1, slo_imgs=np.ones((2, 1, 1)))
-    for scan in new_scan.scans_of([str(path)], model.config):
+    for scan in new_scan.scans_in(str(path), model.config):
         assert unit_range(scan, model.config) == (0, 1)
         assert scan.slo is None
         assert scan.valid is None
@@ -305,5 +292,5 @@ def test_of_prepared_files_it_is_said_that_they_stay_as_they_are(tmp_path, caplo
     folder = prepare(config, tmp_path / "folds")
     model = other_model(tmp_path / "w", name="interp_oct")
     with caplog.at_level("WARNING"):
-        list(new_scan.scans_of([str(folder / "dataset_flat_subsmpl4_test_fold1.npz")], model.config))
+        new_scan.scans_in(str(folder / "dataset_flat_subsmpl4_test_fold1.npz"), model.config)
     assert "was prepared: answers lie in its own geometry, flattened and cropped as it is" in caplog.text

@@ -76,14 +76,19 @@ def files_of(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-def content_name(path: Path) -> str:
-    """scan- and the first 12 digits of the SHA-256 of a file, or of a folder's files by the order of their names."""
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file, or of a folder's files by the order of their names."""
     digest = hashlib.sha256()
     for file in files_of(path):
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return f"scan-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()
+
+
+def content_name(path: Path) -> str:
+    """scan- and the first 12 digits of `content_digest`."""
+    return f"scan-{content_digest(path)[:12]}"
 
 
 def load(kind: Kind) -> None:
