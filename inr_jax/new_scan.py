@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from inr_jax import (
     adapted_files,
     between,
+    cropping,
     grids,
     preprocessing,
     records,
@@ -25,12 +26,11 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked, checked_labels, checked_name
+from inr_jax.scan import Scan, checked, checked_labels, checked_name, index_of, mm_of
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
 log = logging.getLogger(__name__)
-BEYOND = 1.1  # how far a scan may reach beyond the model's box, in half-extents
 
 
 class Rendered(NamedTuple):
@@ -72,6 +72,33 @@ def _as_they_are(config: trained.ConfigDict) -> bool:
     return config.data.name == "interp_oct" and config.data.interp_oct.normalise_by == "none"
 
 
+def in_box(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
+    """The part of a scan that an OCT model's box can hold (cropping.to_box); what is left out goes to `remarks`."""
+    if not model.is_oct or not _has_box(model):
+        return scan
+    kept, said = cropping.to_box(scan, model.half)
+    remarks += said
+    return kept
+
+
+def bscan_index(scan: Scan, kept: Scan, mm: float) -> float:
+    """Where among the B-scans of what was kept of a scan a place lies, mm from the scan's own first B-scan.
+
+    Raises InputError beyond what was kept.
+    """
+    index = float(index_of(kept, mm_of(scan, np.array([mm / scan.spacing[0], 0.0, 0.0])))[0])
+    last = len(kept.voxels) - 1
+    if not -1e-6 <= index <= last + 1e-6:
+        first = mm - index * kept.spacing[0]
+        kept_mm = f"{first:g} to {first + last * kept.spacing[0]:g}"
+        raise InputError(f"{scan.name}: bscan-at: expected mm that the model's box holds ({kept_mm}); found {mm:g}")
+    return min(max(index, 0.0), float(last))
+
+
+def _has_box(model: Trained) -> bool:
+    return bool(model.config.model.extent.of == "population")
+
+
 def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Population, preprocessing.Undo]:
     """One scan, all of it measured, as the model was trained to see it; what was assumed goes to `remarks`.
 
@@ -106,15 +133,15 @@ def _check(model: Trained, scan: Scan) -> None:
     """InputError if the model is for something else, or the scan larger than what it knows, or too small to be one."""
     if model.signal.dimensions != 3 or model.signal.channels != 1:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
-    if min(scan.voxels.shape[1:]) < 8:
-        raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
+    if min(scan.voxels.shape[1:]) < cropping.LEAST:
+        found = scan.voxels.shape[1:]
+        raise InputError(f"{scan.name}: shape: expected {cropping.LEAST} or more rows and A-scans; found {found}")
     if scan.valid is not None and not scan.valid.any():
         raise InputError(f"{scan.name}: valid: expected voxels that were measured; found none")
-    extent = (np.array(scan.voxels.shape) - 1) * scan.spacing  # between outermost centres: that is what is asked
-    has_box = model.config.model.extent.of == "population"
-    if has_box and (extent > 2 * BEYOND * model.half).any():
-        known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
-        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
+    if _has_box(model) and cropping.beyond(scan, model.half):
+        extent = (np.array(scan.voxels.shape) - 1) * scan.spacing
+        known, own = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
+        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {own} mm: crop the scan")
     if scan.labels is not None and model.classes:
         checked_labels(scan.labels, len(model.classes), scan.name)
 

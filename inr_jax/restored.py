@@ -82,7 +82,7 @@ def adapt_files(
         scan_io.make_folder(Path(output))
         found, written = model.adapt(scan, steps=steps, fit=fit), Path(output) / scan.name
         for mm in bscan_at:
-            one = found.render_at(np.array([mm / scan.spacing[0]]))
+            one = found.render_at(np.array([new_scan.bscan_index(scan, found.scan, mm)]))
             found.save(written / f"bscan_{mm:g}mm", one, dicom=dicom, tiff=tiff)
         if not bscan_at:
             found.save(written, found.render(slices, spacing=spacing), dicom=dicom, tiff=tiff)

@@ -177,7 +177,7 @@ def adapt(
     known: Likeness | None = None,
     ask: between.Ask | None = None,
 ) -> Result:
-    """Adapts a model to one scan, from its measured B-scans.
+    """Adapts a model to one scan, from its measured B-scans; of a scan larger than its box to what that can hold.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
     doubt, which is told then. known: of the population, which the scan is compared with. ask: `between.make_ask` of
@@ -185,6 +185,7 @@ def adapt(
     trained for.
     """
     remarks = [*scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
+    scan = new_scan.in_box(model, scan, remarks)
     population, undo = new_scan.as_population(model, scan, remarks)
     answers = trained.adapt_population(model, population, steps=steps, fit=fit, shown=f"adapt: {scan.name}")
     rows = metrics.score(
