@@ -12,7 +12,7 @@ from skimage.filters import threshold_otsu
 
 from inr_jax.errors import InputError
 from inr_jax.etdrs import LOOK, PIT, RIM, SMOOTH
-from inr_jax.scan import Scan, mm_of
+from inr_jax.scan import Scan, is_placed, mm_of
 
 BEYOND = 1.1  # how far a scan may reach beyond a model's box, in half-extents, before it is cropped
 LEAST = 8  # rows and A-scans of a scan
@@ -23,24 +23,49 @@ EVEN = 0.01  # of the retina: windows that hold so much less of it than the best
 
 
 def beyond(scan: Scan, half: Float[np.ndarray, "3"]) -> tuple[int, ...]:
-    """The axes along which a scan reaches too far beyond a box; between outermost centres, which is what is asked."""
-    extent = (np.array(scan.voxels.shape) - 1) * scan.spacing
-    return tuple(np.flatnonzero(extent > 2 * BEYOND * half).tolist())
+    """The axes along which a scan reaches too far beyond a box; between outermost centres, which is what is asked.
+
+    Where A-scans are no raster, their places say so, and their axis is what is too long.
+    """
+    too_far = (np.array(scan.voxels.shape) - 1) * scan.spacing > 2 * BEYOND * half
+    if is_placed(scan):
+        too_far[[0, 2]] = False, reach(scan, half) > BEYOND
+    return tuple(np.flatnonzero(too_far).tolist())
+
+
+def reach(scan: Scan, half: Float[np.ndarray, "3"]) -> float:
+    """How far A-scans lie en face from the mean of all, in half-extents of the box: the farthest one."""
+    assert scan.ascans_on_slo is not None, "is_placed asks"
+    off = np.abs(scan.ascans_on_slo - scan.ascans_on_slo.mean(axis=(0, 1)))
+    return float((off / half[[0, 2]]).max())
+
+
+def extent(scan: Scan) -> Float[np.ndarray, "3"]:
+    """mm between outermost centres along the box's axes."""
+    found = (np.array(scan.voxels.shape) - 1) * scan.spacing
+    if is_placed(scan):
+        assert scan.ascans_on_slo is not None, "is_placed asks"
+        found[[0, 2]] = np.ptp(scan.ascans_on_slo, axis=(0, 1))
+    return found
 
 
 def to_box(scan: Scan, half: Float[np.ndarray, "3"]) -> tuple[Scan, list[str]]:
     """A retina's scan in a box of half-extent `half` mm, and what was left out; one that fits comes back as it is.
 
     Rows are those that hold most of the retina; A-scans and B-scans those round the middle, A-scans of a single B-scan
-    round its foveal pit where surfaces show one. Where that would leave too little to be a scan, nothing is cropped.
-    Raises InputError where the image shows no retina.
+    round its foveal pit where surfaces show one. Nothing is cropped where that would leave too little to be a scan, or
+    open a circle. Raises InputError where the image shows no retina.
     """
     if (2 * half[1:] / scan.spacing[1:] < LEAST).any():
+        return scan, []
+    if is_placed(scan) and scan.pattern == "circle" and 2 in beyond(scan, half):
         return scan, []
     window, remarks = [slice(0, n) for n in scan.voxels.shape], []
     for axis in beyond(scan, half):
         total, known = scan.voxels.shape[axis], 2 * float(half[axis])
         count, more = max(1, int(known / scan.spacing[axis] + 1e-3)), ""
+        if axis == 2 and is_placed(scan):
+            count = int(total / reach(scan, half))
         if axis == 1:
             shown = marked(scan)
             slack = EVEN if shown is None else 0.0

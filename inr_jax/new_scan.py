@@ -26,7 +26,7 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked, checked_labels, checked_name, index_of, mm_of
+from inr_jax.scan import Scan, checked, checked_labels, checked_name, index_of, is_placed, mm_of
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
@@ -117,6 +117,7 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
+    has_places = _has_places(model, scan, remarks)
     scan = replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None)
     if options.name == "phantom_oct" and options.phantom_oct.register_slo:
         scan = _placed_on_slo(scan, remarks)
@@ -126,7 +127,22 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         align=options.name == "phantom_oct" and options.phantom_oct.align,
     )
     measured = np.ones(scan.voxels.shape[0], bool)
-    return preprocessing.stack([scan], measured=measured, classes=model.classes, note=""), undo
+    population = preprocessing.stack([scan], measured=measured, classes=model.classes, note="")
+    return (preprocessing.at_true_places(population, scan, undo) if has_places else population), undo
+
+
+def _has_places(model: Trained, scan: Scan, remarks: list[str]) -> bool:
+    """Whether a scan's A-scans are asked for where they truly lie, not as a raster's; what that means to `remarks`."""
+    if not model.is_oct or scan.pattern in (None, "raster"):
+        return False
+    if scan.pattern != "line":
+        remarks.append(f"the model has learned from rasters: a {scan.pattern} scan is new to it")
+    is_asked_there = is_placed(scan) and _has_box(model)
+    if not is_asked_there and scan.pattern != "line":
+        remarks.append("where its A-scans lie was not taken into account: as if its B-scans were parallel lines")
+    if is_asked_there and model.config.model.start == "encoder":
+        remarks.append("the encoder that begins its adaptation saw its B-scans as if they were parallel lines")
+    return is_asked_there
 
 
 def _check(model: Trained, scan: Scan) -> None:
@@ -139,8 +155,7 @@ def _check(model: Trained, scan: Scan) -> None:
     if scan.valid is not None and not scan.valid.any():
         raise InputError(f"{scan.name}: valid: expected voxels that were measured; found none")
     if _has_box(model) and cropping.beyond(scan, model.half):
-        extent = (np.array(scan.voxels.shape) - 1) * scan.spacing
-        known, own = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
+        known, own = (" x ".join(f"{v:.2f}" for v in mm) for mm in (2 * model.half, cropping.extent(scan)))
         raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {own} mm: crop the scan")
     if scan.labels is not None and model.classes:
         checked_labels(scan.labels, len(model.classes), scan.name)
@@ -188,7 +203,7 @@ def _grey_slo(scan: Scan) -> dict:
     return {
         "slo": np.full((2, 2), 0.5, np.float32),
         "slo_spacing": extent,
-        "ascans_on_slo": place.astype(np.float32),
+        "ascans_on_slo": place.astype(np.float32) if scan.ascans_on_slo is None else scan.ascans_on_slo,
     }
 
 
@@ -224,6 +239,7 @@ def save(
             judged = [one._asdict() for one in rendered.judged]
             tables.write_csv(tables.marked(judged, model.mark), part / "likeness.csv")
         said = adapted_files.write_layers(part, model, scan, rendered, grid) if model.is_oct else []
+        adapted_files.write_places(part, scan, rendered, model.mark)
         adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff, note=model.mark)
         told = rendered._replace(remarks=[*rendered.remarks, *said])
         scan_report.scan_report(part / "report.html", model, scan, told)

@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, grids, likeness, metrics, new_scan, preprocessing, trained
+from inr_jax import between, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -82,7 +83,8 @@ class Result:
         """Which places lie in the scan's depth and the model's box."""
         rows = self.scan.voxels.shape[1]
         seen, data = self.answered.undo.seen_at(index, self.scan.voxels.shape), self.answered.data
-        inside = (np.abs(seen * np.asarray(data.scale[0]) + np.asarray(data.shift[0])) <= 1 + 1e-4).all(-1)
+        coords = np.asarray(measurements.coords_of(data, 0, jnp.asarray(seen, jnp.float32)))
+        inside = (np.abs(coords) <= 1 + 1e-4).all(-1)
         return inside & (index[:, 1] >= -0.5) & (index[:, 1] <= rows - 0.5)
 
     @property
