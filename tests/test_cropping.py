@@ -1,5 +1,6 @@
 """A scan larger than a model's box is cropped to its retina, and everything stays at its millimetre."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -129,6 +130,10 @@ def test_a_real_scan_is_adapted_by_the_shipped_model_at_its_own_place(name, tmp_
     np.testing.assert_allclose(answer.GetSpacing(), scan.spacing[::-1], rtol=1e-5)
     np.testing.assert_allclose(answer.GetDirection(), scan.direction, atol=1e-6)
     assert answer.GetSize()[1] == 234
+    with (out / "places.csv").open(newline="") as file:
+        rows = [[float(row["slo_y_mm"]), float(row["slo_x_mm"])] for row in csv.DictReader(file)]
+    first = np.flatnonzero(np.isclose(scan.ascans_on_slo[0], rows[0], atol=1e-4).all(-1))[0]
+    np.testing.assert_allclose(rows, scan.ascans_on_slo[0, first : first + answer.GetSize()[0]], atol=1e-5)
     there = sitk.GetArrayFromImage(sitk.Resample(whole, answer, sitk.Transform(), sitk.sitkNearestNeighbor))
     error = np.sqrt(np.mean((sitk.GetArrayFromImage(answer) - there) ** 2))
     assert error < 0.35 * there.std()
