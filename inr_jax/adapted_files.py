@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inr_jax import calibration, en_face, thickness_files
+from inr_jax import calibration, en_face, tables, thickness_files
 from inr_jax.between import ORIGINS
 from inr_jax.dicom_files import new_study, write_dicom
 from inr_jax.grids import Grid
-from inr_jax.scan import Scan
+from inr_jax.scan import Scan, is_placed
 from inr_jax.thickness_files import Labelled
 from inr_jax.tiff_files import write_tiff
 from inr_jax.trained import Trained
@@ -17,7 +17,8 @@ from inr_jax.trained import Trained
 if TYPE_CHECKING:
     import inr_jax.new_scan
 
-FILES = (*thickness_files.FILES, "*.dcm", "*.tiff")
+PLACES = "places.csv"
+FILES = (*thickness_files.FILES, PLACES, "*.dcm", "*.tiff")
 
 
 def write_layers(
@@ -46,6 +47,25 @@ def write_layers(
     )
     said = thickness_files.write(folder, found, scan.name)
     return [*said, en_face.NO_SLO] if scan.ascans_on_slo is None and said else said
+
+
+def write_places(folder: Path, scan: Scan, rendered: "inr_jax.new_scan.Rendered", note: str) -> None:
+    """Where every A-scan of what was rendered lies on the SLO, mm and pixels, of scans that are no raster.
+
+    Their volumes are unwrapped, so that no NIfTI geometry can say it.
+    """
+    if not is_placed(scan):
+        return
+    index, ascans = rendered.bscan_index, rendered.grid[2]
+    at = en_face.places(scan.ascans_on_slo, scan.spacing, index, ascans)
+    pixels = at / np.asarray(scan.slo_spacing or (np.nan, np.nan))
+    rows = [
+        {"bscan": float(index[p]), "ascan": w, "slo_y_mm": at[p, w, 0], "slo_x_mm": at[p, w, 1]}
+        | {"slo_row": pixels[p, w, 0], "slo_column": pixels[p, w, 1]}
+        for p, w in np.ndindex(*at.shape[:2])
+    ]
+    short = [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    tables.write_csv(tables.marked(short, note), folder / PLACES)
 
 
 def write_others(

@@ -83,7 +83,7 @@ def make_ask(model: Trained) -> Ask:
     @jax.jit
     def ask(adapted: Adapted, data: Measurements, index: Array) -> tuple[Array, Array]:
         side = measurements.side_of(data, jnp.int32(0))
-        coords = index * data.scale[0] + data.shift[0]
+        coords = measurements.coords_of(data, 0, index)
         intensity, probability = render.answer(model.built, hyper, *adapted, side, coords)
         return intensity[..., 0], probability
 

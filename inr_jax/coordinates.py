@@ -1,7 +1,8 @@
 """Voxels, millimetres and the model's [-1, 1]; grids; drawing points by key.
 
 The model's frame is a box in mm, fixed by the training population and centred on the scan: another spacing or field
-of view is another part of the same box. Along every axis a coordinate is affine in the voxel's index.
+of view is another part of the same box. Along every axis a coordinate is affine in the voxel's index, but for scans
+whose A-scans are no raster: their first and last coordinates are those of where the A-scans lie.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from inr_jax.types import Key, Side
 
@@ -53,6 +54,24 @@ def grid(shape: Sequence[int], scale: Float[Array, "k"], shift: Float[Array, "k"
     """Coordinates of every voxel of a grid."""
     index = jnp.stack(jnp.meshgrid(*(jnp.arange(n) for n in shape), indexing="ij"), -1)
     return index * scale + shift
+
+
+def of_index(
+    index: Num[Array, "*n k"],
+    scale: Float[Array, "k"],
+    shift: Float[Array, "k"],
+    en_face: Float[Array, "D W 2"] | None = None,
+) -> Float[Array, "*n k"]:
+    """Coordinates of (fractional) voxels: scale * index + shift, but where A-scans lie `en_face` (first and last
+
+    coordinates) linearly between them, and held beyond the outermost.
+    """
+    affine = index * scale + shift
+    if en_face is None:
+        return affine
+    at = [index[..., 0].astype(jnp.float32), index[..., -1].astype(jnp.float32)]
+    first, last = (jax.scipy.ndimage.map_coordinates(en_face[..., a], at, order=1, mode="nearest") for a in (0, 1))
+    return affine.at[..., 0].set(first).at[..., -1].set(last)
 
 
 def slo_to_pixel(affine: Float[np.ndarray, "*N 2 3"], half: Float[np.ndarray, "*M k"]) -> Float[np.ndarray, "*N 2 3"]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from inr_jax import measurements, modulations, residual, uncertainty
@@ -90,9 +91,6 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     sizes = {name: (int(np.prod(a.shape[:-1])), a.shape[-1]) for name, a in arrays(model.built.codes).items()}
     axes = jnp.asarray(tuple(model.config.model.modulation.axes))
 
-    def coords_of(data: Measurements, i: Array, index: Array) -> Float[Array, "h w 3"]:
-        return index * data.scale[i] + data.shift[i]
-
     def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[Reading, Array]:
         codes = arrays(adapted.modulation)
         weights, read = reading(codes, coords[0][:, axes])
@@ -104,7 +102,7 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
         def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
             h, w = jnp.meshgrid(jnp.arange(rows), jnp.arange(ascans), indexing="ij")
             index = jnp.stack([jnp.full_like(h, one[0], jnp.float32), h, w], -1)
-            weights, g = gradient(adapted, data, i, coords_of(data, i, index))
+            weights, g = gradient(adapted, data, i, measurements.coords_of(data, i, index))
             return uncertainty.information(total, weights, uncertainty.curvature(g, one[1]), sizes), None
 
         size = sum(array.size for array in arrays(adapted.modulation).values())
@@ -114,7 +112,7 @@ def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
     def seen(
         adapted: Adapted, deviations: Array, covariance: Array, data: Measurements, i: Array, index: Array
     ) -> Seen:
-        coords = coords_of(data, i, index)
+        coords = measurements.coords_of(data, i, index)
         weights, g = gradient(adapted, data, i, coords)
         laplace = uncertainty.variance(g, uncertainty.at_places(covariance, weights, sizes))
         side = measurements.side_of(data, i)
@@ -184,6 +182,7 @@ class Evidence(NamedTuple):
     residual: Residual  # squares, smoothed
     spacing: Float[np.ndarray, "3"]
     known: cKDTree  # mm en face of A-scans that were measured
+    en_face: Float[np.ndarray, "D W 2"] | None  # mm, of A-scans that are no raster
 
 
 def gather(
@@ -206,12 +205,13 @@ def gather(
     places = (bscans * spacing[0], *(np.arange(n) * spacing[k] for k, n in enumerate(population.measured.shape) if k))
 
     near = residual.smoothed(left**2, measured[bscans], options.sigma)
-    seen = np.argwhere(measured.mean(axis=1) > 0.5)
+    seen = np.argwhere(measured.mean(axis=1) > 0.5).astype(float)
+    en_face = None if population.en_face is None else population.en_face[i]
     return Evidence(
         asker, adapted, found,
         uncertainty.draw(jax.random.key(model.config.train.seed + 7), found.factor, options.draws),
         data, scan, Residual(near, places, LINEAR, None), spacing,
-        cKDTree(seen * spacing[[0, 2]]),
+        cKDTree(_en_face(seen, spacing, en_face)), en_face,
     )  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def ask_at(
     probability = np.asarray(seen.probability)
     shown = np.take_along_axis(probability, np.minimum(labels, probability.shape[-1] - 1)[..., None], -1)[..., 0]
     mm = index * e.spacing
-    distance = e.known.query(mm[0][:, [0, 2]])[0]
+    distance = e.known.query(_en_face(index[0][:, [0, 2]], e.spacing, e.en_face))[0]
     step = mm[1, 0, 1] - mm[0, 0, 1] if len(mm) > 1 else e.spacing[1]
     um = 1000 * step
     classes = range(probability.shape[-1])
@@ -275,7 +275,16 @@ def ask_at(
     )
 
 
+def _en_face(
+    index: Float[np.ndarray, "n 2"], spacing: Float[np.ndarray, "3"], places: Float[np.ndarray, "D W 2"] | None
+) -> Float[np.ndarray, "n 2"]:
+    """mm of fractional (B-scan, A-scan): along a raster's axes, or between the places of A-scans that are none."""
+    if places is None:
+        return index * spacing[[0, 2]]
+    return np.stack([map_coordinates(places[..., a], index.T, order=1, mode="nearest") for a in (0, 1)], axis=-1)
+
+
 def _inside(evidence: Evidence, index: Float[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
     """Which voxels lie in the box that people were learned in."""
-    scale, shift = (np.asarray(a[evidence.scan]) for a in (evidence.data.scale, evidence.data.shift))
-    return np.asarray((np.abs(index * scale + shift) <= 1 + 1e-4).all(axis=-1))
+    coords = measurements.coords_of(evidence.data, evidence.scan, jnp.asarray(index, jnp.float32))
+    return np.asarray((jnp.abs(coords) <= 1 + 1e-4).all(axis=-1))

@@ -152,7 +152,7 @@ def _written(
     result = model.adapt(scan, steps=asked.steps, fit=asked.fit, layers=asked.layers, name=found.name)
     for place in left:
         if (mm := places[place]) is not None:
-            rendered = result.render_at(np.array([mm / scan.spacing[0]]))
+            rendered = result.render_at(np.array([new_scan.bscan_index(scan, result.scan, mm)]))
         else:
             rendered = result.render(asked.slices, spacing=asked.spacing, like=asked.like)
         result.save(place, rendered, dicom=asked.dicom, tiff=asked.tiff, record=record)

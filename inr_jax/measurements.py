@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from inr_jax import coordinates
 from inr_jax.types import Batch, Context, Hyper, Key, Population, Side
@@ -25,6 +25,7 @@ class Measurements(NamedTuple):
     shift: Float[Array, "N k"]
     slo: Side | None  # image [N, Y, X], to_pixel [N, 2, 3]
     donor: Int[Array, "N"]  # a scan of the next person: whose SLO is taken in a control
+    en_face: Float[Array, "N D W 2"] | None = None  # first and last coordinates of A-scans that are no raster
 
 
 def to_device(
@@ -47,7 +48,18 @@ def to_device(
         shift=jnp.asarray(shift),
         slo=slo,
         donor=jnp.asarray(donors(population.people), jnp.int32),
+        en_face=None if population.en_face is None else jnp.asarray(_in_boxes(population.en_face, boxes)),
     )
+
+
+def _in_boxes(en_face: Float[np.ndarray, "N D W 2"], boxes: Float[np.ndarray, "N k"]) -> Float[np.ndarray, "N D W 2"]:
+    return np.asarray(en_face / boxes[:, None, None, [0, -1]], np.float32)
+
+
+def coords_of(data: Measurements, subject: Int[Array, ""] | int, index: Num[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Coordinates of a subject's (fractional) voxels."""
+    en_face = None if data.en_face is None else data.en_face[subject]
+    return coordinates.of_index(index, data.scale[subject], data.shift[subject], en_face)
 
 
 def donors(people: Sequence[str]) -> Int[np.ndarray, "N"]:
@@ -107,7 +119,10 @@ def context_labels(
 def context_of(
     data: Measurements, subject: Int[Array, ""], pool: Int[np.ndarray, "p"], grid: tuple[int, ...], hyper: Hyper
 ) -> Context | None:
-    """The B-scans of one subject that hold voxels of a pool, all else in them not valid; None of images."""
+    """The B-scans of one subject that hold voxels of a pool, all else in them not valid; None of images.
+
+    Places are those along a raster's axes, of A-scans that are none, too.
+    """
     if len(grid) != 3:
         return None
     size = grid[1] * grid[2]
@@ -133,7 +148,7 @@ def gather(
     labelled: Bool[Array, "{grid[0]}"] | bool,
 ) -> Batch:
     """The measurements of one subject at flat voxel indices; labels of the B-scans that are `labelled` (True: all)."""
-    coords = coordinates.unravel(flat, grid) * data.scale[subject] + data.shift[subject]
+    coords = coords_of(data, subject, coordinates.unravel(flat, grid))
     known = jnp.broadcast_to(labelled, grid[:1])[flat // math.prod(grid[1:])]
     labels = jnp.where(known, data.labels[subject, flat].astype(jnp.int32), -1)
     return Batch(coords, data.intensity[subject, flat], labels, data.valid[subject, flat].astype(jnp.float32))

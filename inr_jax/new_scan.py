@@ -14,6 +14,7 @@ from inr_jax import (
     adapted_files,
     adapted_record,
     between,
+    cropping,
     grids,
     preprocessing,
     records,
@@ -26,12 +27,11 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked, checked_labels
+from inr_jax.scan import Scan, checked, checked_labels, index_of, is_placed, mm_of
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
 log = logging.getLogger(__name__)
-BEYOND = 1.1  # how far a scan may reach beyond the model's box, in half-extents
 
 
 class Rendered(NamedTuple):
@@ -74,6 +74,33 @@ def _as_they_are(config: trained.ConfigDict) -> bool:
     return config.data.name == "interp_oct" and config.data.interp_oct.normalise_by == "none"
 
 
+def in_box(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
+    """The part of a scan that an OCT model's box can hold (cropping.to_box); what is left out goes to `remarks`."""
+    if not model.is_oct or not _has_box(model):
+        return scan
+    kept, said = cropping.to_box(scan, model.half)
+    remarks += said
+    return kept
+
+
+def bscan_index(scan: Scan, kept: Scan, mm: float) -> float:
+    """Where among the B-scans of what was kept of a scan a place lies, mm from the scan's own first B-scan.
+
+    Raises InputError beyond what was kept.
+    """
+    index = float(index_of(kept, mm_of(scan, np.array([mm / scan.spacing[0], 0.0, 0.0])))[0])
+    last = len(kept.voxels) - 1
+    if not -1e-6 <= index <= last + 1e-6:
+        first = mm - index * kept.spacing[0]
+        kept_mm = f"{first:g} to {first + last * kept.spacing[0]:g}"
+        raise InputError(f"{scan.name}: bscan-at: expected mm that the model's box holds ({kept_mm}); found {mm:g}")
+    return min(max(index, 0.0), float(last))
+
+
+def _has_box(model: Trained) -> bool:
+    return bool(model.config.model.extent.of == "population")
+
+
 def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Population, preprocessing.Undo]:
     """One scan, all of it measured, as the model was trained to see it; what was assumed goes to `remarks`.
 
@@ -92,6 +119,7 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
+    has_places = _has_places(model, scan, remarks)
     scan = replace(_with_slo(model, scan, remarks), voxels=voxels, labels=scan.labels if model.classes else None)
     if options.name == "phantom_oct" and options.phantom_oct.register_slo:
         scan = _placed_on_slo(scan, remarks)
@@ -101,22 +129,36 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         align=options.name == "phantom_oct" and options.phantom_oct.align,
     )
     measured = np.ones(scan.voxels.shape[0], bool)
-    return preprocessing.stack([scan], measured=measured, classes=model.classes, note=""), undo
+    population = preprocessing.stack([scan], measured=measured, classes=model.classes, note="")
+    return (preprocessing.at_true_places(population, scan, undo) if has_places else population), undo
+
+
+def _has_places(model: Trained, scan: Scan, remarks: list[str]) -> bool:
+    """Whether a scan's A-scans are asked for where they truly lie, not as a raster's; what that means to `remarks`."""
+    if not model.is_oct or scan.pattern in (None, "raster"):
+        return False
+    if scan.pattern != "line":
+        remarks.append(f"the model has learned from rasters: a {scan.pattern} scan is new to it")
+    is_asked_there = is_placed(scan) and _has_box(model)
+    if not is_asked_there and scan.pattern != "line":
+        remarks.append("where its A-scans lie was not taken into account: as if its B-scans were parallel lines")
+    if is_asked_there and model.config.model.start == "encoder":
+        remarks.append("the encoder that begins its adaptation saw its B-scans as if they were parallel lines")
+    return is_asked_there
 
 
 def _check(model: Trained, scan: Scan) -> None:
     """InputError if the model is for something else, or the scan larger than what it knows, or too small to be one."""
     if model.signal.dimensions != 3 or model.signal.channels != 1:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
-    if min(scan.voxels.shape[1:]) < 8:
-        raise InputError(f"{scan.name}: shape: expected 8 or more rows and A-scans; found {scan.voxels.shape[1:]}")
+    if min(scan.voxels.shape[1:]) < cropping.LEAST:
+        found = scan.voxels.shape[1:]
+        raise InputError(f"{scan.name}: shape: expected {cropping.LEAST} or more rows and A-scans; found {found}")
     if scan.valid is not None and not scan.valid.any():
         raise InputError(f"{scan.name}: valid: expected voxels that were measured; found none")
-    extent = (np.array(scan.voxels.shape) - 1) * scan.spacing  # between outermost centres: that is what is asked
-    has_box = model.config.model.extent.of == "population"
-    if has_box and (extent > 2 * BEYOND * model.half).any():
-        known, found = (" x ".join(f"{v:.2f}" for v in values) for values in (2 * model.half, extent))
-        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {found} mm: crop the scan")
+    if _has_box(model) and cropping.beyond(scan, model.half):
+        known, own = (" x ".join(f"{v:.2f}" for v in mm) for mm in (2 * model.half, cropping.extent(scan)))
+        raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {own} mm: crop the scan")
     if scan.labels is not None and model.classes:
         checked_labels(scan.labels, len(model.classes), scan.name, unknown=True)
 
@@ -163,7 +205,7 @@ def _grey_slo(scan: Scan) -> dict:
     return {
         "slo": np.full((2, 2), 0.5, np.float32),
         "slo_spacing": extent,
-        "ascans_on_slo": place.astype(np.float32),
+        "ascans_on_slo": place.astype(np.float32) if scan.ascans_on_slo is None else scan.ascans_on_slo,
     }
 
 
@@ -203,6 +245,7 @@ def save(
             judged = [one._asdict() for one in rendered.judged]
             tables.write_csv(tables.marked(judged, model.mark), part / "likeness.csv")
         said = adapted_files.write_layers(part, model, scan, rendered, grid) if model.is_oct else []
+        adapted_files.write_places(part, scan, rendered, model.mark)
         adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff, note=model.mark)
         told = rendered._replace(remarks=[*rendered.remarks, *said])
         scan_report.scan_report(part / "report.html", model, scan, told)

@@ -173,6 +173,24 @@ def slo_affine(scan: Scan) -> Float[np.ndarray, "2 3"]:
     return np.linalg.lstsq(places, pixels, rcond=None)[0].T.astype(np.float32)
 
 
+def at_true_places(population: Population, scan: Scan, undo: Undo) -> Population:
+    """The population of one prepared scan, its A-scans where they lie on the SLO and not as a raster's.
+
+    Along the box's first and last axis are mm down the SLO's columns and along its rows (the other way in a mirrored
+    eye), from the mean place of all A-scans.
+    """
+    assert scan.ascans_on_slo is not None, "scan.is_placed asks"
+    places = np.asarray(scan.ascans_on_slo, np.float64)
+    middle, side = places.mean(axis=(0, 1)), np.array([1.0, -1.0 if undo.mirrored else 1.0])
+    en_face = ((places - middle) * side).astype(np.float32)[None]
+    if population.slo_affine is None:
+        return population._replace(en_face=en_face)
+    assert scan.slo_spacing is not None, "slo_affine asks"
+    pixel = np.asarray(scan.slo_spacing)
+    affine = np.column_stack([np.diag(side / pixel), middle / pixel]).astype(np.float32)
+    return population._replace(en_face=en_face, slo_affine=affine[None])
+
+
 def _same(scans: Sequence[Scan], what: str, found: Sequence[object]) -> None:
     for scan, value in zip(scans, found, strict=True):
         if value != found[0]:

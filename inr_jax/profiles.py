@@ -10,6 +10,9 @@ from inr_jax import en_face
 from inr_jax.thickness import LEAST, Thickness, deviation_of_mean
 
 ROUND = "all round"
+# Degrees from temporal over superior to nasal, as instruments divide the circle round the disc: each from the end of
+# the one before, T round 0.
+PERIPAPILLARY = {"T": (315, 45), "TS": (45, 85), "NS": (85, 125), "N": (125, 235), "NI": (235, 275), "TI": (275, 315)}
 
 
 class Course(NamedTuple):
@@ -63,21 +66,28 @@ def sector_rows(
     thickness: Thickness, courses: Sequence[Course], at: Float[np.ndarray, "P W 2"],
     bscan_index: Float[np.ndarray, " P"], laterality: str | None, *, length: float = np.inf,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Means of every layer over the quadrants of every circle, and all round it; none for lines.
+    """Means of every layer over the quadrants of every circle, all round it and, of an eye that is known, over its six
 
-    at: mm of the A-scans; length: of the correlation in thickness.deviation_of_mean. Rows: bscan, layer, sector,
-    thickness_um, half_interval_um, covered (share of its A-scans whose thickness is known), not_computable (why the
-    mean is nan; empty where it is not).
+    peripapillary sectors; none for lines.
+
+    at: mm of the A-scans; length: of the correlation in thickness.deviation_of_mean. Rows: bscan, layer, division
+    (quadrants, whole, peripapillary: N is wider in the last), sector, thickness_um, half_interval_um, covered (share
+    of its A-scans whose thickness is known), not_computable (why the mean is nan; empty where it is not).
     """
     found: list[dict[str, Any]] = []
     for p, (bscan, way) in enumerate(zip(bscan_index, courses, strict=True)):
-        if way.quadrant is None:
+        if way.quadrant is None or way.angle is None:
             continue
-        parts = {name: way.quadrant == number for number, name in enumerate(names(laterality))}
+        parts = {("quadrants", name): way.quadrant == number for number, name in enumerate(names(laterality))}
+        parts |= {("whole", ROUND): np.ones_like(way.quadrant, bool)}
+        if laterality is not None:
+            parts |= {
+                ("peripapillary", name): (way.angle - a) % 360 < (b - a) % 360 for name, (a, b) in PERIPAPILLARY.items()
+            }
         for k, layer in enumerate(thickness.names):
             half = None if thickness.half is None else thickness.half[k, p]
-            for sector, own in (parts | {ROUND: np.ones_like(way.quadrant, bool)}).items():
-                row = {"bscan": float(bscan), "layer": layer, "sector": sector}
+            for (division, sector), own in parts.items():
+                row = {"bscan": float(bscan), "layer": layer, "division": division, "sector": sector}
                 found.append(row | _mean(thickness.um[k, p], half, own, at[p], length))
     return found
 

@@ -191,7 +191,7 @@ def make_render(built: Model, grid: tuple[int, ...]) -> Callable[..., tuple[Arra
 
         def from_voxel(first: Array) -> Answer:
             flat = jnp.minimum(first + jnp.arange(size), voxels - 1)
-            values, logits = at(coordinates.unravel(flat, grid) * data.scale[i] + data.shift[i])
+            values, logits = at(measurements.coords_of(data, i, coordinates.unravel(flat, grid)))
             return values, logits.argmax(-1).astype(jnp.uint8)
 
         intensity, labels = jax.lax.map(from_voxel, jnp.arange(0, voxels, size))

@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, grids, likeness, metrics, new_scan, preprocessing, trained
+from inr_jax import between, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -85,7 +86,8 @@ class Result:
         """Which places lie in the scan's depth and the model's box."""
         rows = self.scan.voxels.shape[1]
         seen, data = self.answered.undo.seen_at(index, self.scan.voxels.shape), self.answered.data
-        inside = (np.abs(seen * np.asarray(data.scale[0]) + np.asarray(data.shift[0])) <= 1 + 1e-4).all(-1)
+        coords = np.asarray(measurements.coords_of(data, 0, jnp.asarray(seen, jnp.float32)))
+        inside = (np.abs(coords) <= 1 + 1e-4).all(-1)
         return inside & (index[:, 1] >= -0.5) & (index[:, 1] <= rows - 0.5)
 
     @property
@@ -218,7 +220,7 @@ def adapt(
     fitter: Trained | None = None,
     remarks: Sequence[str] = (),
 ) -> Result:
-    """Adapts a model to one scan, from its measured B-scans.
+    """Adapts a model to one scan, from its measured B-scans; of a scan larger than its box to what that can hold.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
     doubt, which is told then. known: of the population, which the scan is compared with. programs: of the model,
@@ -226,6 +228,7 @@ def adapt(
     before those found here. Raises InputError if the scan is not of the kind the model was trained for.
     """
     remarks = [*remarks, *scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
+    scan = new_scan.in_box(model, scan, remarks)
     population, undo = new_scan.as_population(model, scan, remarks)
     programs = Programs() if programs is None else programs
     answers = trained.adapt_population(

@@ -12,6 +12,7 @@ from inr_jax.errors import InputError
 
 Triple = tuple[float, float, float]
 PATTERNS = ("line", "circle", "raster", "radial")
+NO_RASTER = ("line", "circle", "radial")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def mm_of(scan: Scan, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n
     """Places in mm, (x, y, z) in LPS, of fractional (B-scan, row, A-scan)."""
     axes = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing[::-1])
     return np.array(scan.origin) + np.asarray(index, float)[..., ::-1] @ axes.T
+
+
+def is_placed(scan: Scan) -> bool:
+    """Whether its A-scans are no raster, and where each of them lies is known."""
+    return scan.pattern in NO_RASTER and scan.ascans_on_slo is not None
 
 
 def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:

@@ -39,6 +39,8 @@ def make_bind(
             raise InputError(
                 f"model.modulation.nuisance.bscans: expected {grid[0]} or more, a scan's B-scans; found {rows}"
             )
+        if data.en_face is not None:
+            raise InputError("model.modulation.nuisance: expected a raster, whose B-scans move; found A-scans in none")
         place = {"scale": data.scale[subject], "shift": data.shift[subject]}
         return moved_bscan.as_seen(still, modulation[NUISANCE], measured, **place)
 

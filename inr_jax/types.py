@@ -115,3 +115,5 @@ class Population(NamedTuple):
     frames: tuple[Frame, ...]  # N; of images (2D) an undo alone matters
     classes: tuple[str, ...]  # names of the labels 0 .. len - 1; empty: no segmentation
     note: str  # what every table about it must say: "phantom", "within one subject", ""
+    # mm along the box's first and last axis from its centre, where A-scans lie that are no raster; None: a raster
+    en_face: Float[np.ndarray, "N D W 2"] | None = None

@@ -13,6 +13,7 @@ from command import SHAPE, SPACING, cut, layers, run, say, tree, write_image, wr
 
 TOY = f"--config={toy.ROOT / 'tests' / 'toy.py'}"
 H, W, D = SHAPE[1], SHAPE[2], SHAPE[0]
+NOISE = np.random.default_rng(0).random((1, 200, 64), np.float32)
 
 
 class Case(NamedTuple):
@@ -91,7 +92,7 @@ SCANS = [
     Case("empty", scan_of(voxels=np.ones((0, H, W))), ("voxels", "one value everywhere", "(0, 48, 24)")),
     Case("spacing of zero", scan_of(spacing=np.array([1, 0, 1])), ("spacing", "positive")),
     Case("W == D", population_of(shape=SQUARE, slo_imgs=np.ones((2, W, W))), ("slo_imgs", "W == D == 24", "slo_axes")),
-    Case("larger than the box", scan_of(spacing=np.array([1.45, 0.1, 0.25])), ("extent", "crop the scan")),
+    Case("noise larger than the box", scan_of(voxels=NOISE, spacing=np.array([1.45, 0.05, 0.25])), ("retina", "found")),
     Case("in um instead of mm", scan_of(spacing=np.array(SPACING) * 1000), ("extent", "crop the scan")),
     Case("few rows", scan_of(voxels=layers((5, 4, 24))), ("8 or more rows", "(4, 24)")),
     Case("a name with a slash", scan_of(name="../eye"), ("name", "../eye")),

@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
     "surfaces": {"grids", "flattening", "phantom"},
     "thickness": {"surfaces", "metrics"},
     "preprocessing": PREPARE,
+    "cropping": {"scan", "errors", "etdrs"},
     "records": SCANS | {"flattening"},
     "folds": {"errors", "flat_volumes"},
     "raw_scans": SCANS | {"data", "phantom"},

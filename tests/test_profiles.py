@@ -40,10 +40,26 @@ def test_quadrants_hold_what_lies_there(eye):
     nose = (at[..., 1] - 4) * (1 if eye == "R" else -1)
     um = 100 + 10 * nose + 3 * (3 - at[..., 0])
     ways = [profiles.course(line, eye) for line in at]
-    found = {r["sector"]: r["thickness_um"] for r in profiles.sector_rows(thick(um), ways, at, np.zeros(1), eye)}
+    rows = profiles.sector_rows(thick(um), ways, at, np.zeros(1), eye)
+    found = {r["sector"]: r["thickness_um"] for r in rows if r["division"] != "peripapillary"}
     arm = 1.7 * np.sin(np.pi / 4) / (np.pi / 4)
     expected = {"T": 100 - 10 * arm, "S": 100 + 3 * arm, "N": 100 + 10 * arm, "I": 100 - 3 * arm, "all round": 100}
     assert found == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("eye", ["R", "L"])
+def test_peripapillary_sectors_hold_what_lies_between_their_angles_by_the_integral(eye):
+    at = circle()[None]
+    nose, up = (at[..., 1] - 4) * (1 if eye == "R" else -1), 3 - at[..., 0]
+    ways = [profiles.course(line, eye) for line in at]
+    rows = profiles.sector_rows(thick(100 + 10 * nose + 3 * up), ways, at, np.zeros(1), eye)
+    found = {r["sector"]: r["thickness_um"] for r in rows if r["division"] == "peripapillary"}
+    borders = {"T": (-45, 45), "TS": (45, 85), "NS": (85, 125), "N": (125, 235), "NI": (235, 275), "TI": (275, 315)}
+    for name, (a, b) in borders.items():
+        a, b = np.deg2rad((a, b))
+        across, above = -(np.sin(b) - np.sin(a)) / (b - a), (np.cos(a) - np.cos(b)) / (b - a)
+        assert found.pop(name) == pytest.approx(100 + 1.7 * (10 * across + 3 * above), abs=0.25), name
+    assert not found
 
 
 def test_a_mirrored_eye_has_the_same_quadrants():
@@ -62,7 +78,7 @@ def test_a_sector_of_which_little_is_known_says_so_and_its_interval_is_that_of_i
     ways = [profiles.course(at[0], "R")]
     um = np.where(ways[0].quadrant == 2, np.nan, 100.0)[None]
     rows = profiles.sector_rows(thick(um, np.full((1, 768), 6.0)), ways, at, np.zeros(1), "R")
-    found = {row["sector"]: row for row in rows}
+    found = {row["sector"]: row for row in rows if row["division"] != "peripapillary"}
     assert found["N"]["not_computable"] == "0% of the sector is known, 75% are needed"
     assert np.isnan(found["N"]["thickness_um"])
     assert found["T"]["half_interval_um"] == pytest.approx(6)
