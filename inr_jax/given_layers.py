@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from inr_jax import scan_io, surfaces
 from inr_jax.errors import InputError
-from inr_jax.scan import Scan, checked_labels
+from inr_jax.scan import Scan, checked_labels, index_of
 from inr_jax.scan_io import IMAGE_SUFFIXES
 
 UNKNOWN = -1
@@ -33,10 +33,10 @@ def read(path: str | Path, scan: Scan, classes: Sequence[str]) -> Int[np.ndarray
     if not classes:
         raise InputError(f"{path}: layers: expected a model that has labels; found one without")
     if path.name.lower().endswith(IMAGE_SUFFIXES):
-        labels = scan_io.read_image(path).voxels
-        if labels.shape != scan.voxels.shape:
-            raise InputError(f"{path}: layers: expected the scan's shape {scan.voxels.shape}; found {labels.shape}")
-        found = checked_labels(labels, len(classes), str(path), unknown=True)
+        image = scan_io.read_image(path)
+        part = checked_labels(image.voxels, len(classes), str(path), unknown=True)
+        found = np.full(scan.voxels.shape, UNKNOWN, np.int32)
+        found[_part(image, scan, str(path))] = part
     elif path.suffix.lower() == ".csv":
         found = of_surfaces(*_in_table(path, scan), scan.voxels.shape[1], classes, str(path))
     elif path.suffix.lower() == ".xml":
@@ -47,6 +47,22 @@ def read(path: str | Path, scan: Scan, classes: Sequence[str]) -> Int[np.ndarray
         known = f".csv, .xml or one of {' '.join(IMAGE_SUFFIXES)}"
         raise InputError(f"{path}: layers: expected {known}; found {path.suffix or 'no suffix'}")
     return found
+
+
+def _part(image: Scan, scan: Scan, where: str) -> tuple[slice, ...]:
+    """Which voxels of a scan an image's are: all, or the part that was kept of it. InputError where they are others."""
+    first = index_of(scan, np.array(image.origin))
+    begin = np.rint(first).astype(int)
+    is_same = np.allclose(image.spacing, scan.spacing, rtol=1e-3) and np.allclose(
+        image.direction, scan.direction, atol=1e-3
+    )
+    is_within = (begin >= 0).all() and (begin + image.voxels.shape <= scan.voxels.shape).all()
+    if not (is_same and is_within and np.abs(first - begin).max() < 0.1):
+        raise InputError(
+            f"{where}: layers: expected voxels of the scan, {scan.voxels.shape} or a part of them; found "
+            f"{image.voxels.shape} of another size or elsewhere"
+        )
+    return tuple(slice(b, b + n) for b, n in zip(begin, image.voxels.shape, strict=True))
 
 
 def checked(labels: Int[np.ndarray, "D H W"], scan: Scan, classes: Sequence[str]) -> Int[np.ndarray, "D H W"]:
@@ -113,13 +129,14 @@ def _in_table(path: Path, scan: Scan) -> Surfaces:
         names = tuple(key.removesuffix("_um") for key in (table[0] if table else {}) if str(key).endswith("_um"))
         found = np.full((len(names), scan.voxels.shape[0], scan.voxels.shape[2]), np.nan, np.float32)
         for row in table:
-            d, w = float(row["bscan"]), float(row["ascan_mm"]) / scan.spacing[2]
+            top = np.array([float(row[f"{axis}_mm"]) for axis in "xyz"])  # of depth 0, LPS: the scan may be a part
+            d, first, w = index_of(scan, top).tolist()
             if min(d, w) < -SAME:
                 raise IndexError
             if abs(d - round(d)) > SAME or abs(w - round(w)) > SAME:
                 continue
             depths = [float(row[f"{name}_um"] or "nan") for name in names]
-            found[:, round(d), round(w)] = np.array(depths) / (surfaces.UM * scan.spacing[1]) - 0.5
+            found[:, round(d), round(w)] = np.array(depths) / (surfaces.UM * scan.spacing[1]) + first
     except (KeyError, TypeError, ValueError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: layers: expected a table as adapt writes surfaces.csv; found: {error}") from error
     except IndexError as error:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Wedge
 
 from inr_jax import en_face, etdrs
-from inr_jax.figures import INK, PALETTE, QUIET, grid, name_axes
+from inr_jax.figures import INK, PALETTE, QUIET, fixed, grid, name_axes
 from inr_jax.profiles import Course, names
 from inr_jax.thickness import Thickness
 
@@ -67,6 +67,7 @@ def map_figure(
     left, right, bottom, top = extent
     moved = (left - place[1], right - place[1], bottom - place[0], top - place[0])
     figure, axes = grid(len(thickness.names), aspect=0.74, title=title)
+    fixed(figure, axes)
     for name, um, axis in zip(thickness.names, thickness.um, axes, strict=True):
         shown = en_face.read(read, um).reshape(shape)
         low_um, high_um = (np.nanmin(shown), np.nanmax(shown)) if np.isfinite(shown).any() else (0.0, 0.0)
@@ -104,6 +105,7 @@ def etdrs_figure(found: etdrs.Etdrs, laterality: str | None, *, title: str) -> F
     """
     layers = list(dict.fromkeys(row["layer"] for row in found.rows))
     figure, axes = grid(len(layers), aspect=1.0, title=title)
+    fixed(figure, axes)
     for axis, layer in zip(axes, layers, strict=True):
         rows = {row["sector"]: row for row in found.rows if row["layer"] == layer}
         known = [row["thickness_um"] for row in rows.values() if np.isfinite(row["thickness_um"])]

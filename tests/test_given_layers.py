@@ -9,11 +9,12 @@ import scan_files
 from command import SHAPE, SPACING, layers, say, write_image
 
 import inr_jax
-from inr_jax import given_layers, metrics, surfaces
+from inr_jax import cropping, given_layers, grids, metrics, surfaces
 from inr_jax.errors import InputError
 from inr_jax.phantom import CLASSES, SURFACES
 from inr_jax.scan import Scan, checked_labels
 from inr_jax.scan_io import write_labels
+from inr_jax.tables import write_csv
 
 NINE = ("outside", "A", "B", "C")
 
@@ -96,7 +97,7 @@ def test_bscans_that_a_table_leaves_out_are_not_known(saved, model, scan, tmp_pa
     (tmp_path / "cut.csv").write_text("bscan,ascan_mm,ILM_um\n0,0,here\n")
     with pytest.raises(InputError, match=r"cut\.csv: layers: expected a table as adapt writes surfaces\.csv"):
         given_layers.read(tmp_path / "cut.csv", scan, model.classes)
-    (tmp_path / "beyond.csv").write_text("bscan,ascan_mm,ILM_um\n9,0,1\n")
+    (tmp_path / "beyond.csv").write_text(f"x_mm,y_mm,z_mm,ILM_um\n0,0,{9 * scan.spacing[0]},1\n")
     with pytest.raises(InputError, match=r"beyond\.csv: layers: expected B-scans and A-scans within \(5, 24\)"):
         given_layers.read(tmp_path / "beyond.csv", scan, model.classes)
 
@@ -114,11 +115,29 @@ def test_an_image_and_an_xml_of_surfaces_are_read_as_the_same_labels(model, scan
     xml = scan_files.oct_explorer(tmp_path / "s.xml", rows, names, ())
     expected = np.where(labels <= 1, labels, -1)
     np.testing.assert_array_equal(given_layers.read(xml, scan, model.classes), expected)
-    write_image(tmp_path / "other.nii.gz", labels[:2].astype(np.int16), scan.spacing)
-    with pytest.raises(
-        InputError, match=r"other\.nii\.gz: layers: expected the scan's shape \(5, 48, 24\); found \(2,"
-    ):
+    write_image(tmp_path / "other.nii.gz", labels, (1.0, *scan.spacing[1:]))
+    with pytest.raises(InputError, match=r"other\.nii\.gz: layers: expected voxels of the scan, \(5, 48, 24\)"):
         given_layers.read(tmp_path / "other.nii.gz", scan, model.classes)
+
+
+def test_layers_of_what_was_kept_of_a_scan_go_to_their_places_in_it(model, scan, tmp_path):
+    kept = cropping.cropped(scan, slice(1, 4), slice(5, 45), slice(2, 20))
+    labels = stacked(SHAPE, 11)
+    expected = np.full(SHAPE, -1)
+    expected[1:4, 5:45, 2:20] = labels[1:4, 5:45, 2:20]
+    write_labels(
+        tmp_path / "kept.nii.gz", expected[1:4, 5:45, 2:20], kept.spacing, kept.origin, kept.direction, model.classes
+    )
+    np.testing.assert_array_equal(given_layers.read(tmp_path / "kept.nii.gz", scan, model.classes), expected)
+    rows, named = surfaces.of_labels(labels, surfaces.layers_of(model.classes)), surfaces.names_of(model.classes)
+    labels, at = given_layers.of_surfaces(named, rows, 48, model.classes, "x"), np.zeros((3, 18, 2))
+    table = surfaces.rows(
+        rows[:, 1:4, 2:20] - 5, named, grids.of_scan(kept), np.arange(3.0), kept.spacing[0] * np.arange(3), at
+    )
+    write_csv(table, tmp_path / "kept.csv")
+    back = given_layers.read(tmp_path / "kept.csv", scan, model.classes)
+    np.testing.assert_array_equal(back[1:4, :, 2:20], labels[1:4, :, 2:20])
+    assert (np.delete(back, [1, 2, 3], axis=0) == -1).all()
 
 
 def test_unknown_labels_pass_where_they_are_allowed_alone():
