@@ -1,7 +1,7 @@
 """A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
+from inr_jax import between, coverage, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -232,7 +232,7 @@ def adapt(
     population, undo = new_scan.as_population(model, scan, remarks)
     programs = Programs() if programs is None else programs
     answers = trained.adapt_population(
-        model,
+        replace(model, params=coverage.paced(model, population)),
         population,
         steps=steps,
         fit=fit,

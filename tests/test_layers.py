@@ -119,6 +119,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "result",
             "restored",
             "many_scans",
+            "coverage",
             "given_layers",
             "adapted_record",
             "likeness",
