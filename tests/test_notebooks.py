@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from real_data import real_data
 
 nbformat = pytest.importorskip("nbformat", reason="the notebooks extra is not installed")
 nbclient = pytest.importorskip("nbclient", reason="the notebooks extra is not installed")
@@ -40,6 +41,19 @@ def test_learned_rule_adapts_better_than_guessed_step_sizes(monkeypatch):
     assert ruled > start + 3
     assert ruled > guessed
     assert joint > start + 3
+
+
+@pytest.mark.slow
+def test_a_scan_of_ones_own_has_the_instruments_thickness_by_and_large(monkeypatch):
+    monkeypatch.setenv("INR_JAX_DATA", str(real_data("spectralis").parent))
+    apart, known, files = run(
+        "03_adapt_your_own_scan.ipynb",
+        monkeypatch,
+        "np.nanmedian(apart), np.isfinite(apart).sum(), len(list(folder.iterdir()))",
+    )
+    assert apart < 60
+    assert known > 400
+    assert files > 15
 
 
 @pytest.mark.slow
