@@ -10,6 +10,7 @@ from inr_jax.between import ORIGINS
 from inr_jax.dicom_files import new_study, write_dicom
 from inr_jax.grids import Grid
 from inr_jax.scan import Scan, is_placed
+from inr_jax.surfaces import without_specks
 from inr_jax.thickness_files import Labelled
 from inr_jax.tiff_files import write_tiff
 from inr_jax.trained import Trained
@@ -33,7 +34,7 @@ def write_layers(
     is_known = None if doubt is None else (rendered.origin != ORIGINS.index("not estimable")).any(axis=1)
     half = None if doubt is None else doubt.thickness_half
     found = Labelled(
-        labels=rendered.labels,
+        labels=without_specks(rendered.labels),
         classes=model.classes,
         grid=grid,
         bscan_index=index,
@@ -54,7 +55,7 @@ def write_places(folder: Path, scan: Scan, rendered: "inr_jax.new_scan.Rendered"
 
     Their volumes are unwrapped, so that no NIfTI geometry can say it.
     """
-    if not is_placed(scan):
+    if not is_placed(scan) or not rendered.grid:  # on another image's grid there are no A-scans of it
         return
     index, ascans = rendered.bscan_index, rendered.grid[2]
     at = en_face.places(scan.ascans_on_slo, scan.spacing, index, ascans)
@@ -83,4 +84,4 @@ def write_others(
             told["note"] = note
             write_dicom(folder / f"{name}.dcm", volume, grid, study, **told)
         if tiff:
-            write_tiff(folder / f"{name}.tiff", volume, grid, note=note)
+            write_tiff(folder / f"{name}.tiff", volume, grid, frames=frames, note=note)

@@ -131,7 +131,9 @@ class Answered:
         found = Plane(np.clip(values, 0, 1).astype(np.float32), probability, self._origin(seen), None, None)
         if self.evidence is None or self.calibration is None:
             return found
-        told = doubt.ask_at(self.evidence, seen, found.intensity, found.labels)
+        rows = float(index[1, 0, 1] - index[0, 0, 1]) if len(index) > 1 else 1.0
+        row_mm = rows * float(self.population.spacing[0][1])
+        told = doubt.ask_at(self.evidence, seen, found.intensity, found.labels, row_mm)
         stated = calibrate.state(self.calibration, self.of, told, found.labels)
         origin = np.where(stated.estimable, found.origin, ORIGINS.index("not estimable")).astype(np.int8)
         return found._replace(origin=origin, stated=stated, thickness=told.thickness)

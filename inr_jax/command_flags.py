@@ -98,7 +98,7 @@ FLAGS = {
     ),
     "layers": Flag(
         flags.DEFINE_string,
-        "surfaces of the scan in an .xml of HEYEX or OCTExplorer; adapt: also surfaces.csv, labels; to learn from",
+        "layers of the scan: .xml of HEYEX or OCTExplorer; adapt learns from them, and reads surfaces.csv and labels",
         absent="those of the scan",
     ),
     "split": Flag(flags.DEFINE_enum, "which people", "test", options={"enum_values": ["train", "validation", "test"]}),

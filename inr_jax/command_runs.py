@@ -43,6 +43,7 @@ def adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
             raise InputError(f"--{flag}: expected one scan; found {len(rest)}")
     places.check_output(values.output)
     spacing = command_flags.spacing(values.spacing)
+    scan_spacing = command_flags.three_mm("scan_spacing", values.scan_spacing)
     bscan_at = command_flags.millimetres("bscan-at", values.bscan_at)
     from inr_jax.many_scans import Asked, adapt_files
     from inr_jax.scan import checked_name
@@ -58,6 +59,7 @@ def adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         bscan_at=bscan_at,
         layers=values.layers,
         laterality=values.laterality,
+        scan_spacing=scan_spacing,
         dicom=values.dicom,
         tiff=values.tiff,
     )

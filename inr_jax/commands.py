@@ -58,6 +58,7 @@ COMMANDS = {
             "bscan_at",
             "layers",
             "laterality",
+            "scan_spacing",
             "dicom",
             "tiff",
             "name",

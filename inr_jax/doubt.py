@@ -244,10 +244,12 @@ def ask_at(
     index: Float[np.ndarray, "H W 3"],
     intensity: Float[np.ndarray, "H W"],
     labels: Int[np.ndarray, "H W"],
+    row_mm: float | None = None,
 ) -> Told:
     """The same of voxels at fractional (B-scan, row, A-scan), all of a column at one place en face.
 
-    Thicknesses take the rows of a column as evenly spaced; of a single row they mean nothing.
+    row_mm: between rows, by default the scan's: thicknesses are labels times it. It cannot be told from `index`, where
+    rows that motion took out of a prepared scan lie on its edge.
     """
     e = evidence
     seen = e.asker.seen(
@@ -257,8 +259,7 @@ def ask_at(
     shown = np.take_along_axis(probability, np.minimum(labels, probability.shape[-1] - 1)[..., None], -1)[..., 0]
     mm = index * e.spacing
     distance = e.known.query(_en_face(index[0][:, [0, 2]], e.spacing, e.en_face))[0]
-    step = mm[1, 0, 1] - mm[0, 0, 1] if len(mm) > 1 else e.spacing[1]
-    um = 1000 * step
+    um = 1000 * (e.spacing[1] if row_mm is None else row_mm)
     classes = range(probability.shape[-1])
     return Told(
         {

@@ -33,7 +33,7 @@ def read(path: str | Path, scan: Scan, classes: Sequence[str]) -> Int[np.ndarray
     if not classes:
         raise InputError(f"{path}: layers: expected a model that has labels; found one without")
     if path.name.lower().endswith(IMAGE_SUFFIXES):
-        image = scan_io.read_image(path)
+        image = scan_io.read_scan(path)
         part = checked_labels(image.voxels, len(classes), str(path), unknown=True)
         found = np.full(scan.voxels.shape, UNKNOWN, np.int32)
         found[_part(image, scan, str(path))] = part
@@ -80,8 +80,8 @@ def told(scan: Scan) -> str:
     """Of which B-scans labels were given, and what that means for scores."""
     assert scan.labels is not None, "they were given"
     given = np.flatnonzero((scan.labels >= 0).any(axis=(1, 2))) + 1
-    which = ", ".join(map(str, given)) if len(given) < len(scan.labels) else f"all {len(given)}"
-    return f"layers were given, and learned from, of B-scans {which} (from 1): scores of labels are no test there"
+    which = f"B-scans {', '.join(map(str, given))} (from 1)" if len(given) < len(scan.labels) else "all B-scans"
+    return f"layers were given, and learned from, of {which}: scores of labels are no test there"
 
 
 def of_surfaces(
@@ -137,7 +137,7 @@ def _in_table(path: Path, scan: Scan) -> Surfaces:
                 continue
             depths = [float(row[f"{name}_um"] or "nan") for name in names]
             found[:, round(d), round(w)] = np.array(depths) / (surfaces.UM * scan.spacing[1]) + first
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError, csv.Error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: layers: expected a table as adapt writes surfaces.csv; found: {error}") from error
     except IndexError as error:
         wanted = (scan.voxels.shape[0], scan.voxels.shape[2])

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from inr_jax.errors import InputError
-from inr_jax.scan import Scan, Triple
+from inr_jax.scan import Scan, Triple, index_of, mm_of
 
 Number = float | int
 MOST_VOXELS = 2**31  # of what is rendered: 8 GB of intensities
@@ -39,12 +39,12 @@ def axes(grid: Grid) -> Float[np.ndarray, "3 3"]:
 
 def lps(grid: Grid, index: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """LPS mm of (fractional) voxels [B-scan, row, A-scan]."""
-    return np.asarray(grid.origin) + (index * np.asarray(grid.spacing)) @ axes(grid)
+    return mm_of(grid, np.asarray(index, float))
 
 
 def voxels(grid: Grid, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """The (fractional) voxel [B-scan, row, A-scan] of LPS mm: the way back from `lps`."""
-    return (points - np.asarray(grid.origin)) @ np.linalg.inv(axes(grid)) / np.asarray(grid.spacing)
+    return index_of(grid, points)
 
 
 def part(grid: Grid, first: Sequence[Number], shape: tuple[int, int, int], spacing: Sequence[Number]) -> Grid:

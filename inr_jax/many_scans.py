@@ -16,7 +16,7 @@ from inr_jax import adapted_record, grids, new_scan, readers, scan_io, trained
 from inr_jax.errors import InputError, SomeFailed
 from inr_jax.restored import Restored, restore
 from inr_jax.result import Spacing
-from inr_jax.scan import Scan, checked_name, content_name
+from inr_jax.scan import Scan, Triple, checked_name, content_name
 
 log = logging.getLogger(__name__)
 NAMES = ("hash", "stem")  # of results: by the scan's content, or as the file names it
@@ -33,6 +33,7 @@ class Asked(NamedTuple):
     bscan_at: Sequence[float] = ()  # mm from the first B-scan: these alone, each into a folder bscan_<mm>mm
     layers: str | None = None  # a file of those that are known, of one scan
     laterality: str | None = None  # "R" or "L", of scans whose file does not say
+    scan_spacing: Triple | None = None  # mm between B-scans, rows, A-scans, of scans whose file does not say
     dicom: bool = False
     tiff: bool = False
 
@@ -81,12 +82,11 @@ def adapt_files(
                 raise found
             if contents.setdefault(found.name, found.content) != found.content:
                 raise InputError(f"{file}: name: {found.name} is that of another scan here, too (--names=hash)")
-            scan_io.make_folder(output)
             record = adapted_record.of(found.content, of_model, flags)
             said = _written(model, found, output / found.name, asked, None if overwrite else record, record)
             before += said is None
             print(f"{file} -> {output / found.name} ({said or 'written before'})", flush=True)
-        except InputError as error:
+        except (InputError, MemoryError) as error:
             if len(files) == 1 and (isinstance(found, InputError) or found.is_alone):
                 raise
             failed.append(file)
@@ -117,7 +117,7 @@ def _each(
     """Every scan of the files by its file, read when its turn comes; what is wrong with a file that cannot be read."""
     for file in files:
         try:
-            scans = new_scan.scans_in(file, model.config)
+            scans = new_scan.scans_in(file, model.config, asked.scan_spacing)
             for flag, value in (("name", name), ("layers", asked.layers)):
                 if value is not None and (len(files) > 1 or len(scans) > 1):
                     raise InputError(f"--{flag}: expected one scan; found {max(len(files), len(scans))}")
@@ -143,6 +143,9 @@ def _written(
     left = [place for place in places if why[place] is not None]
     if not left:
         return None
+    if asked.laterality and found.scan.laterality not in (None, asked.laterality):
+        known = found.scan.laterality
+        raise InputError(f"{found.name}: --laterality: expected {known}, as the file says; found {asked.laterality}")
     scan = replace(found.scan, laterality=found.scan.laterality or asked.laterality)
     if asked.bscan_at:
         grids.of_bscans(grids.of_scan(scan), asked.bscan_at)  # refuses what lies beyond the scan
@@ -150,6 +153,7 @@ def _written(
         if why[place]:
             log.info("%s: written before, and again: %s", place, why[place])
     result = model.adapt(scan, steps=asked.steps, fit=asked.fit, layers=asked.layers, name=found.name)
+    scan_io.make_folder(folder.parent)
     for place in left:
         if (mm := places[place]) is not None:
             rendered = result.render_at(np.array([new_scan.bscan_index(scan, result.scan, mm)]))

@@ -27,7 +27,8 @@ from inr_jax import (
 from inr_jax.between import Doubted, Geometry
 from inr_jax.errors import InputError
 from inr_jax.likeness import Judged
-from inr_jax.scan import Scan, checked, checked_labels, index_of, is_placed, mm_of
+from inr_jax.readers import guarded
+from inr_jax.scan import Scan, Triple, checked, checked_labels, index_of, is_placed, mm_of
 from inr_jax.trained import Adapted, Trained
 from inr_jax.types import Population
 
@@ -210,7 +211,7 @@ def _grey_slo(scan: Scan) -> dict:
 
 
 def geometry_of(scan: Scan, rendered: Rendered) -> Geometry:
-    """Where what was rendered lies. Raises ValueError for B-scans that are not in even steps."""
+    """Where what was rendered lies. Raises InputError for B-scans that are not in even steps."""
     if rendered.like is not None:
         return Geometry(rendered.like.spacing, rendered.like.origin, rendered.like.direction)
     return Geometry(*scan_io.resampled_geometry(scan, *rendered.grid), scan.direction)
@@ -253,12 +254,15 @@ def save(
             adapted_record.write(part, record)
 
 
-def scans_in(file: str, config: trained.ConfigDict) -> list[Scan]:
-    """The scans of one file, as `data.interp_oct` says how an .npz is read. Raises InputError in one line."""
+def scans_in(file: str, config: trained.ConfigDict, spacing: Triple | None = None) -> list[Scan]:
+    """The scans of one file, as `data.interp_oct` says how an .npz is read. Raises InputError in one line.
+
+    spacing: mm between B-scans, rows and A-scans, where the file does not say.
+    """
     options = config.data.interp_oct
     if not file.endswith(".npz"):
-        return [checked(scan, scan.name) for scan in scan_io.read_scans(file)]
+        return [checked(scan, scan.name) for scan in scan_io.read_scans(file, spacing=spacing)]
     if records.find_manifest(Path(file).parent) is not None:
         log.warning("%s: was prepared: answers lie in its own geometry, flattened and cropped as it is", file)
-    scans = scan_io.read_npz_scans(file, slo_axes=options.slo_axes if options.slo else None)
+    scans = guarded.READER.scans(Path(file), slo_axes=options.slo_axes if options.slo else None)
     return scans if options.use_valid else [replace(scan, valid=None) for scan in scans]

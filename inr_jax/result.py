@@ -168,6 +168,8 @@ class Result:
         if shown.labels is None or label.casefold() not in names:
             known = ", ".join(self.model.classes[1:]) if shown.labels is not None else "none: the model has no labels"
             raise InputError(f"{self.scan.name}: thickness: expected one of {known}; found {label!r}")
+        if not shown.grid:
+            raise InputError(f"{self.scan.name}: thickness: expected B-scans of the scan; found another image's grid")
         k = names[label.casefold()]
         row_mm = new_scan.geometry_of(self.scan, shown).spacing[1] if len(shown.grid[1]) > 1 else self.scan.spacing[1]
         um = (shown.labels == k).sum(axis=1) * np.float32(1000 * row_mm)
@@ -250,6 +252,10 @@ def adapt(
     )
     judged = [] if known is None else likeness.judged(known, likeness.traits(population, 0, answers.field[0]))
     remarks += [one.sentence for one in judged if one.unlike]
+    if calibration is not None and any(one.unlike for one in judged):
+        remarks.append(
+            "uncertainty: its intervals were calibrated on scans that this one is unlike: they may be far too narrow"
+        )
     is_fitted = fit or fitter is not None
     if calibration is not None and (is_fitted or steps not in (None, model.config.adapt.steps)):
         remarks.append(_uncalibrated(model.config.adapt.steps, steps, is_fitted))

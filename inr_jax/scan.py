@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -44,13 +45,25 @@ class Scan:
     remarks: tuple[str, ...] = ()  # what had to be assumed in reading it
 
 
-def index_of(scan: Scan, mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+@runtime_checkable
+class Placed(Protocol):
+    """Voxels in space: of a scan, or of what is rendered."""
+
+    @property
+    def spacing(self) -> Triple: ...
+    @property
+    def origin(self) -> Triple: ...
+    @property
+    def direction(self) -> tuple[float, ...]: ...
+
+
+def index_of(scan: Placed, mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """Fractional (B-scan, row, A-scan) of places in mm, (x, y, z) in LPS as ITK has them."""
     axes = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing[::-1])
     return np.linalg.solve(axes, (np.asarray(mm, float) - np.array(scan.origin))[..., None])[..., ::-1, 0]
 
 
-def mm_of(scan: Scan, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+def mm_of(scan: Placed, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     """Places in mm, (x, y, z) in LPS, of fractional (B-scan, row, A-scan)."""
     axes = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing[::-1])
     return np.array(scan.origin) + np.asarray(index, float)[..., ::-1] @ axes.T
@@ -68,7 +81,8 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
     """
     is_unsaid = not spacing_known and np.isnan(scan.spacing).all()
     if not is_unsaid and not all(np.isfinite(s) and s > 0 for s in scan.spacing):
-        raise InputError(f"{where}: spacing: expected three positive mm, found {scan.spacing}")
+        found = "none in the file (--scan-spacing tells them)" if np.isnan(scan.spacing).all() else scan.spacing
+        raise InputError(f"{where}: spacing: expected three positive mm, found {found}")
     if not np.isfinite(scan.voxels).all():
         count = int((~np.isfinite(scan.voxels)).sum())
         raise InputError(f"{where}: voxels: expected finite numbers, found {count} NaN or infinite")
@@ -76,7 +90,24 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
         raise InputError(f"{where}: voxels: expected an image, found one value everywhere (shape {scan.voxels.shape})")
     if scan.slo is not None and not np.isfinite(scan.slo).all():
         raise InputError(f"{where}: SLO: expected finite numbers, found NaN or infinite")
+    _check_place(scan, where)
     return scan
+
+
+def _check_place(scan: Scan, where: str) -> None:
+    """InputError where what a scan says of its place in space, on the SLO or in the body is none."""
+    if not np.isfinite(scan.origin).all():
+        raise InputError(f"{where}: origin: expected three finite mm, found {scan.origin}")
+    axes = np.array(scan.direction, float)
+    if axes.size != 9 or not np.isfinite(axes).all() or abs(np.linalg.det(axes.reshape(3, 3))) < 1e-6:
+        raise InputError(f"{where}: direction: expected three axes that are none in a plane, found {scan.direction}")
+    if scan.ascans_on_slo is not None and not np.isfinite(scan.ascans_on_slo).all():
+        raise InputError(f"{where}: ascans_on_slo: expected finite mm, found NaN or infinite")
+    if scan.slo_spacing is not None and not all(np.isfinite(s) and s > 0 for s in scan.slo_spacing):
+        raise InputError(f"{where}: slo_spacing: expected two positive mm, found {scan.slo_spacing}")
+    for name, value, known in (("laterality", scan.laterality, ("R", "L")), ("pattern", scan.pattern, PATTERNS)):
+        if value not in (None, *known):
+            raise InputError(f"{where}: {name}: expected one of {', '.join(known)}, found {value!r}")
 
 
 def content_name(scan: Scan) -> str:

@@ -69,14 +69,14 @@ def with_surfaces(scan: Scan, path: str | Path) -> Scan:
 def resampled_geometry(scan: Scan, *index: Float[np.ndarray, "_"]) -> tuple[Triple, Triple]:
     """Spacing and origin of what is rendered at evenly spaced (fractional) positions among the scan's own B-scans,
 
-    rows and A-scans, in this order; of axes left out at its own. Raises ValueError where positions do not rise in even
+    rows and A-scans, in this order; of axes left out at its own. Raises InputError where positions do not rise in even
     steps: no NIfTI geometry can say that.
     """
     spacing, first = list(scan.spacing), np.zeros(3)
     for axis, places in enumerate(index):
         step = float(places[1] - places[0]) if len(places) > 1 else 1.0
         if step <= 0 or not np.allclose(np.diff(places), step):
-            raise ValueError("positions must rise in even steps")
+            raise InputError(f"{scan.name}: expected positions that rise in even steps, as files know no others")
         spacing[axis], first[axis] = scan.spacing[axis] * step, places[0]
     (d, h, w), (x, y, z) = spacing, mm_of(scan, first).tolist()
     return (d, h, w), (x, y, z)
@@ -126,7 +126,7 @@ def write_labels(
     path = Path(path)
     labels = checked_labels(array, len(classes), str(path)).astype(np.uint8)
     _write_image(path, labels, spacing, origin, direction, note)
-    for suffix, table in ((".txt", itk_snap_table(classes)), (".ctbl", slicer_table(classes))):
+    for suffix, table in ((".txt", itk_snap_table(classes, note)), (".ctbl", slicer_table(classes, note))):
         with replacing(path.with_name(stem(path) + suffix)) as temporary:
             temporary.write_text(table, encoding="utf-8")
 

@@ -13,6 +13,7 @@ from inr_jax import calibration, figures, grids, metrics, niivue, page, viewer
 from inr_jax.between import Doubted
 from inr_jax.grids import Grid
 from inr_jax.scan import Scan, Triple
+from inr_jax.surfaces import without_specks
 from inr_jax.trained import Trained
 from inr_jax.viewer import EnFace, Overlay, Thickness, View
 
@@ -59,7 +60,7 @@ def view_of(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -
     """What the viewer shows of a rendered scan."""
     labels, doubt, like = rendered.labels, rendered.doubt, rendered.like
     spacing = _spacing(scan, rendered) if like is None else like.spacing
-    has_layers = labels is not None and model.is_oct and like is None
+    layers = without_specks(labels) if labels is not None and model.is_oct and like is None else None
     return View(
         intensity=rendered.intensity,
         spacing=spacing[1:],
@@ -69,7 +70,7 @@ def view_of(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -
         labels=labels,
         classes=model.classes,
         overlays=[] if doubt is None else _overlays(doubt),
-        thickness=_thickness(model.classes, labels, doubt, spacing[1]) if labels is not None and has_layers else {},
+        thickness={} if layers is None else _thickness(model.classes, layers, doubt, spacing[1]),
         level=f"{calibration.LEVEL:.0%}",
         slo=_en_face(scan, rendered) if like is None else None,
     )

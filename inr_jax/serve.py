@@ -29,9 +29,10 @@ def reports(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder that adapt has written; found none")
-    found = [path for path in (folder / REPORT, *sorted(folder.glob(f"*/{REPORT}"))) if path.is_file()]
+    places = (folder / REPORT, *sorted(folder.glob(f"*/{REPORT}")), *sorted(folder.glob(f"*/*/{REPORT}")))
+    found = [path for path in places if path.is_file()]
     if not found:
-        raise InputError(f"{folder}: expected {REPORT}, here or one folder down; found none")
+        raise InputError(f"{folder}: expected {REPORT}, here or in folders within; found none")
     return [path.relative_to(folder).as_posix() for path in found]
 
 
@@ -55,9 +56,9 @@ class Handler(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def list_directory(self, path: Any) -> Any:
-        """Of the folder itself: its reports, by number rather than by name."""
+        """Of the folder itself: its reports, by their folders."""
         links = [
-            f'<li><a href="/{quote(name)}">{escape(Path(name).parent.name)}</a></li>'
+            f'<li><a href="/{quote(name)}">{escape(str(Path(name).parent))}</a></li>'
             for name in reports(Path(self.directory))
         ]
         page = (

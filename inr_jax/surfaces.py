@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import ndimage
 
 from inr_jax import grids
 from inr_jax.flattening import membrane_of_labels
@@ -17,6 +18,7 @@ from inr_jax.grids import Grid
 from inr_jax.phantom import LAYERS, SURFACES
 
 LESIONS = ("fluid", "drusen")  # lie within layers and end none
+SPECK = 0.01  # of the largest piece of what has labels: smaller ones are not measured
 UM = 1000.0  # um in a mm
 
 
@@ -35,6 +37,17 @@ def names_of(classes: Sequence[str]) -> tuple[str, ...]:
         return SURFACES
     inner = [f"{upper}-{lower}" for upper, lower in pairwise(layers)]
     return (f"top of {layers[0]}", *inner, f"bottom of {layers[-1]}") if layers else ()
+
+
+def without_specks(labels: Int[np.ndarray, "P H W"]) -> Int[np.ndarray, "P H W"]:
+    """The labels but for loose pieces of less than a hundredth of the largest, which become 0.
+
+    A retina is in one piece, or in few where shadows cut it; a speck below it would be its last surface.
+    """
+    pieces, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return np.where((sizes >= SPECK * sizes.max())[pieces] & (pieces > 0), labels, 0).astype(labels.dtype)
 
 
 def of_labels(labels: Int[np.ndarray, "P H W"], layers: Sequence[int]) -> Float[np.ndarray, "S P W"]:

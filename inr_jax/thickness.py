@@ -67,8 +67,3 @@ def deviation_of_mean(
         apart = np.linalg.norm(at[block, None] - at[None], axis=-1)
         total += float(parts[block] @ np.exp(-apart / length) @ parts)
     return float(np.sqrt(total))
-
-
-def deviation_of_draws(weights: Float[np.ndarray, " n"], draws: Float[np.ndarray, "draws n"]) -> float:
-    """The standard deviation of a weighted mean over draws, which bring their correlation along."""
-    return float((draws @ weights).std(ddof=1))

@@ -1,5 +1,6 @@
 """Rendered B-scans as a TIFF stack that ImageJ opens with its millimetres."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from inr_jax.grids import Grid
 from inr_jax.scan_io import replacing
 
 
-def write_tiff(path: Path, volume: Num[np.ndarray, "P H W"], grid: Grid, *, note: str = "") -> None:
+def write_tiff(
+    path: Path, volume: Num[np.ndarray, "P H W"], grid: Grid, *, frames: Sequence[str], note: str = ""
+) -> None:
     """Writes a page for each B-scan (uint8 and uint16 as they are, all else as float32); InputError where that cannot
 
     be. Resolution in pixels per cm, the distance of pages in cm, as ImageJ and general readers take them. A TIFF knows
-    no place and no direction in space. note: what must be said of it.
+    no place and no direction in space. frames: what to say of each page. note: what must be said of all.
     """
     import tifffile
 
@@ -26,5 +29,6 @@ def write_tiff(path: Path, volume: Num[np.ndarray, "P H W"], grid: Grid, *, note
             imagej=True,
             resolution=(1 / column, 1 / row),
             resolutionunit="CENTIMETER",
-            metadata={"axes": "ZYX", "spacing": step, "unit": "cm"} | ({"Info": note} if note else {}),
+            metadata={"axes": "ZYX", "spacing": step, "unit": "cm", "Labels": list(frames)}
+            | ({"Info": note} if note else {}),
         )

@@ -74,8 +74,8 @@ class Trained:
 
     @property
     def mark(self) -> str:
-        """What everything that it answers is marked by: "trained on a phantom", or nothing."""
-        return f"trained on a {self.note}" if self.note == "phantom" else ""
+        """What everything that it answers is marked by: "trained on a phantom" of whatever kind, or nothing."""
+        return "trained on a phantom" if self.note.startswith("phantom") else ""
 
     def check(self, population: Population) -> None:
         """Raises InputError if the scans are not of the kind this model was trained for."""

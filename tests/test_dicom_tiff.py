@@ -16,6 +16,7 @@ from inr_jax.tiff_files import write_tiff
 TURNED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)
 MIRRORED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 GRID = grids.Grid((4, 9, 7), (0.24, 0.00387167, 0.0117), (-3.0, 5.5, 12.25), TURNED)
+FRAMES = ["measured", "synthesised"] * 2  # what is said of each B-scan
 
 
 def values() -> np.ndarray:
@@ -23,7 +24,7 @@ def values() -> np.ndarray:
 
 
 def written(path, volume, grid=GRID, **changes):
-    said = {"said": "intensity", "frames": ["measured", "synthesised"] * 2, "laterality": "L"} | changes
+    said = {"said": "intensity", "frames": FRAMES, "laterality": "L"} | changes
     write_dicom(path, volume, grid, new_study(), **said)
     return path
 
@@ -99,17 +100,22 @@ def test_one_bscan_of_one_value_is_written(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.uint16, np.int32])
 def test_a_tiff_stack_reads_back_with_its_resolution_and_the_distance_of_its_pages(dtype, tmp_path):
     volume = (values() + 20).astype(dtype)
-    write_tiff(tmp_path / "a.tiff", volume, GRID)
+    write_tiff(tmp_path / "a.tiff", volume, GRID, frames=FRAMES)
     with tifffile.TiffFile(tmp_path / "a.tiff") as file:
         np.testing.assert_array_equal(file.asarray(), volume.astype(np.float32) if dtype == np.int32 else volume)
         assert len(file.pages) == 4
         assert file.imagej_metadata["unit"] == "cm"
+        assert file.imagej_metadata["Labels"] == FRAMES
         assert 10 * file.imagej_metadata["spacing"] == pytest.approx(0.24)
     image = sitk.ReadImage(str(tmp_path / "a.tiff"))
     np.testing.assert_allclose(image.GetSpacing()[:2], GRID.spacing[:0:-1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("write", [lambda path: written(path, values()), lambda path: write_tiff(path, values(), GRID)])
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: written(path, values()), lambda path: write_tiff(path, values(), GRID, frames=FRAMES)],
+    ids=["dicom", "tiff"],
+)
 def test_where_nothing_can_be_written_it_is_said_in_one_line_and_nothing_is_left(write, tmp_path):
     path = tmp_path / "none" / "a.out"
     with pytest.raises(InputError, match=re.escape(f"{path}: cannot be written")) as error:

@@ -162,12 +162,23 @@ def test_auroc_is_how_often_a_positive_has_the_larger_score():
     assert doubt_scores.auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == 0.75
 
 
+def test_thickness_is_labels_times_rows_whatever_motion_did_to_their_places(evidence, population):
+    """Rows that motion took out of the prepared scan lie on its edge: their places say nothing of how far apart."""
+    _, height, width = population.measured.shape
+    index = np.stack(np.broadcast_arrays(1.0, *np.ogrid[:height, :width]), -1).astype(float)
+    index[:3, :, 1] = 0.0
+    labels = np.zeros((height, width), int)
+    labels[4:9] = 1
+    told = doubt.ask_at(evidence, index, np.zeros((height, width), np.float32), labels)
+    np.testing.assert_allclose(told.thickness[1], 5 * 1000 * population.spacing[0][1], rtol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def written(folder, model, tmp_path_factory):
     """A scan of five B-scans, adapted with one more between each two, by the command."""
     out = tmp_path_factory.mktemp("out")
     path = model.config.data.path + "/dataset_flat_subsmpl32_test_fold1.npz"
-    assert main(["adapt", f"--workdir={folder}", path, f"--output={out}", "--slices=9"]) == 0
+    assert main(["adapt", f"--workdir={folder}", path, f"--output={out}", "--slices=9", "--names=stem"]) == 0
     return out
 
 

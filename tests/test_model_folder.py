@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,8 @@ def test_the_shipped_model_is_small_sealed_and_says_what_it_is():
     sealed.check_seal(SHIPPED)
     model = inr_jax.restore(inr_jax.shipped("phantom"))
     assert model.mark == "trained on a phantom"
+    assert replace(model, note="phantom, pathology").mark == model.mark
+    assert not replace(model, note="within one subject").mark
     assert model.known is not None
     assert "It was trained on a phantom" in (SHIPPED / "README.md").read_text()
 
@@ -379,11 +382,11 @@ def test_statistics_of_other_weights_are_not_taken_for_a_model_s_own(exported, t
 def test_a_spacing_on_the_command_line_is_three_mm_of_which_some_may_be_left_out(exported, eye, tmp_path, capsys):
     arguments = ("adapt", f"--model={exported}", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     assert say(capsys, *arguments, "--spacing=0.12,,0.12").code == 0
-    image = sitk.ReadImage(str(tmp_path / "out" / "p5" / "intensity.nii.gz"))
+    image = sitk.ReadImage(str(tmp_path / "out" / "eye" / "intensity.nii.gz"))
     np.testing.assert_allclose(image.GetSpacing(), (0.12, 0.004, 0.12), rtol=1e-5)
     for wrong in ("0.1", "0.1,0.1,a", ",,,"):
         assert "--spacing: expected three mm" in say(capsys, *arguments, f"--spacing={wrong}").error
-    assert "expected slices or spacing; found both" in say(capsys, *arguments, "--spacing=,,", "--slices=3").error
+    assert "expected one of --slices, --spacing" in say(capsys, *arguments, "--spacing=,,", "--slices=3").error
 
 
 def test_planes_that_stand_oblique_are_answered_voxel_by_voxel_alike(result):

@@ -84,7 +84,7 @@ def test_a_note_stands_in_the_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", [[0.0, 1.0, 1.5], [2.0, 1.0]])
 def test_uneven_or_falling_b_scan_positions_have_no_geometry(index: list[float]) -> None:
-    with pytest.raises(ValueError, match="even steps"):
+    with pytest.raises(InputError, match="even steps"):
         resampled_geometry(Scan(noise(), SPACING), np.array(index))
 
 

@@ -63,3 +63,13 @@ def test_a_row_of_the_table_leads_to_the_voxel_border_that_simpleitk_finds_there
 @pytest.mark.parametrize("classes", [("outside", "fluid"), ("outside",)])
 def test_labels_without_layers_have_no_names_of_surfaces(classes):
     assert surfaces.names_of(classes) == ()
+
+
+def test_specks_are_no_layers_and_what_is_left_is_as_it_was():
+    labels = np.zeros((3, 40, 30), np.int8)
+    labels[:, 10:20] = 2
+    labels[:, 10:20, 14:16] = 0  # a shadow cuts it
+    specked = labels.copy()
+    specked[1, 38:, 25:27] = 1
+    np.testing.assert_array_equal(surfaces.without_specks(specked), labels)
+    np.testing.assert_array_equal(surfaces.without_specks(np.zeros_like(labels)), np.zeros_like(labels))
