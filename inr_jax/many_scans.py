@@ -85,7 +85,7 @@ def adapt_files(
             record = adapted_record.of(found.content, of_model, flags)
             said = _written(model, found, output / found.name, asked, None if overwrite else record, record)
             before += said is None
-            print(f"{file} -> {output / found.name} ({said or 'written before'})", flush=True)
+            print(f"scan {total}: {output / found.name} ({said or 'written before'})", flush=True)
         except (InputError, MemoryError) as error:
             if len(files) == 1 and (isinstance(found, InputError) or found.is_alone):
                 raise

@@ -68,8 +68,9 @@ def test_of_twelve_scans_one_is_bad_and_eleven_are_written_and_a_rerun_computes_
     assert said.code == 3
     assert said.err == [said.err[0], f"inr-jax: 11 of 12 scans written; 1 failed: {bad}"]
     assert said.err[0].startswith(f"inr-jax: error: {bad}: ")
-    written = dict(line.split(" (")[0].split(" -> ") for line in said.out.splitlines())
-    assert list(written) == [str(file) for file in scans if file != bad]
+    written = dict(line.split(" (")[0].split(": ") for line in said.out.splitlines())
+    assert list(written) == [f"scan {i}" for i, file in enumerate(scans, start=1) if file != bad]
+    assert SECRET not in said.out
     assert all((Path(folder) / "intensity.nii.gz").is_file() for folder in written.values())
     assert len(set(written.values())) == len(list(out.iterdir())) == 11
 

@@ -176,10 +176,10 @@ def test_several_subjects_of_one_file_are_written_each(toy_model, tmp_path, caps
     said = say(capsys, "adapt", f"--workdir={toy_model}", eyes, f"--output={tmp_path / 'out'}", "--names=stem")
     assert said.code == 0
     assert said.out.splitlines()[-1] == "2 of 2 scans written"
-    for name in ("p0_OD", "p1_OD"):
+    for i, name in enumerate(("p0_OD", "p1_OD"), start=1):
         out = sitk.ReadImage(str(tmp_path / "out" / name / "intensity.nii.gz"))
         np.testing.assert_allclose(out.GetSpacing()[::-1], SPACING, rtol=1e-5)
-        assert f"{eyes} -> {tmp_path / 'out' / name} (" in said.out
+        assert f"scan {i}: {tmp_path / 'out' / name} (" in said.out
 
 
 def test_a_file_that_does_not_say_which_eye_it_is_can_be_told_by_a_flag(toy_model, tmp_path, capsys):
