@@ -4,6 +4,7 @@ import difflib
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ def _remarks() -> Iterator[None]:
 def main(argv: Sequence[str]) -> int:
     """Runs a command; the exit code, which one line explains.
 
-    0, 2 for a mistake or lack of room, 3 where some of many scans failed, 130 and 143 if stopped.
+    0, 2 for a mistake or lack of room, 3 where some of many scans failed, 130 and 143 if stopped, 141 if nobody reads.
     """
     if not argv or argv[0] in HELP:
         print(_help())
@@ -138,7 +139,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         with stop.listening():
             _command(argv[0], argv[1:])
+            sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # whoever read has gone (`inr-jax adapt --help | head`): nothing is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except InputError as error:
         code, line = 2, f"error: {error}"
     except SomeFailed as error:

@@ -86,7 +86,7 @@ def adapt_files(
             said = _written(model, found, output / found.name, asked, None if overwrite else record, record)
             before += said is None
             print(f"scan {total}: {output / found.name} ({said or 'written before'})", flush=True)
-        except (InputError, MemoryError) as error:
+        except InputError as error:
             if len(files) == 1 and (isinstance(found, InputError) or found.is_alone):
                 raise
             failed.append(file)

@@ -295,3 +295,10 @@ def test_a_log_gets_nothing_of_what_is_soon_done(capsys):
 def test_a_flag_that_is_on_can_be_switched_off(written):
     values, _ = main._parse(COMMANDS["evaluate"], "evaluate", ["--workdir=w", "--output=o", written])
     assert values.baselines is False
+
+
+def test_help_that_nobody_reads_to_its_end_leaves_no_traceback():
+    command = f"{sys.executable} -m inr_jax adapt --help | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
