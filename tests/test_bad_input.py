@@ -122,7 +122,7 @@ def test_two_scans_of_one_name_are_refused_before_the_second_overwrites_the_firs
     assert said.code == 3
     assert said.err[0].startswith(f"inr-jax: error: {second}: name: eye is that of another scan here, too")
     assert said.err[1:] == [f"inr-jax: 1 of 2 scans written; 1 failed: {second}"]
-    assert f"{first} -> {out / 'eye'} (" in said.out
+    assert f"scan 1: {out / 'eye'} (" in said.out
 
 
 def flag(*arguments: str) -> Callable[[Path], tuple]:

@@ -81,7 +81,10 @@ def test_label_tables_name_every_class(written):
     snap = (written / "out" / "eye" / "segmentation.txt").read_text()
     slicer = (written / "out" / "eye" / "segmentation.ctbl").read_text().splitlines()
     assert all(f'"{name}"' in snap for name in CLASSES)
-    assert [line.split()[:2] for line in slicer[2:]] == [[str(i), n.replace(" ", "_")] for i, n in enumerate(CLASSES)]
+    assert "# trained on a phantom" in slicer
+    assert "# trained on a phantom\n" in snap
+    slicer = [line for line in slicer if not line.startswith("#")]
+    assert [line.split()[:2] for line in slicer] == [[str(i), n.replace(" ", "_")] for i, n in enumerate(CLASSES)]
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(written / "out" / "eye" / "segmentation.nii.gz")))
     assert labels.dtype == np.uint8
     assert labels.max() < len(CLASSES)
