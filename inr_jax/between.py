@@ -131,7 +131,7 @@ class Answered:
         found = Plane(np.clip(values, 0, 1).astype(np.float32), probability, self._origin(seen), None, None)
         if self.evidence is None or self.calibration is None:
             return found
-        rows = float(index[1, 0, 1] - index[0, 0, 1]) if len(index) > 1 else 1.0
+        rows = abs(float(index[1, 0, 1] - index[0, 0, 1])) if len(index) > 1 else 1.0
         row_mm = rows * float(self.population.spacing[0][1])
         told = doubt.ask_at(self.evidence, seen, found.intensity, found.labels, row_mm)
         stated = calibrate.state(self.calibration, self.of, told, found.labels)
@@ -200,10 +200,10 @@ def volume_of(scan: Answered, grid: Grid, unit: float) -> Volume:
     return Volume(intensity, labels, origin, doubted)
 
 
-Placed = tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]
+Within = tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]
 
 
-def volume_in(scan: Answered, planes: Iterable[Placed], shape: tuple[int, int, int], unit: float) -> Volume:
+def volume_in(scan: Answered, planes: Iterable[Within], shape: tuple[int, int, int], unit: float) -> Volume:
     """The answer on any grid, by the fractional voxels of the scan in which each of its B-scans lies and which of them
 
     are the scan's: elsewhere intensity and label are 0 and nothing is estimable. No thicknesses. unit: as `volume_of`.

@@ -83,7 +83,7 @@ def adapt_files(
             if contents.setdefault(found.name, found.content) != found.content:
                 raise InputError(f"{file}: name: {found.name} is that of another scan here, too (--names=hash)")
             record = adapted_record.of(found.content, of_model, flags)
-            said = _written(model, found, output / found.name, asked, None if overwrite else record, record)
+            said = _written(model, found, output / found.name, asked, record, overwrite)
             before += said is None
             print(f"scan {total}: {output / found.name} ({said or 'written before'})", flush=True)
         except InputError as error:
@@ -130,16 +130,14 @@ def _each(
             yield file, Handed(scan, name or called, f"{content} {i}", len(scans) == 1)
 
 
-def _written(
-    model: Restored, found: Handed, folder: Path, asked: Asked, before: dict | None, record: dict
-) -> str | None:
-    """Adapts to a scan and writes what is not there yet; the adaptation in words, None where all of it is there.
+def _written(model: Restored, found: Handed, folder: Path, asked: Asked, record: dict, overwrite: bool) -> str | None:
+    """Adapts to a scan and writes what is not there yet, or all of it; the adaptation in words, None where none was.
 
-    before: the record by which what was written before is known; None: nothing is.
+    record: by which what was written before is known again.
     """
     places: dict[Path, float | None] = {folder / f"bscan_{mm:g}mm": mm for mm in asked.bscan_at}
     places = places or {folder: None}
-    why = {place: _why(place, before) for place in places}
+    why = {place: "" if overwrite else adapted_record.why_again(place, record) for place in places}
     left = [place for place in places if why[place] is not None]
     if not left:
         return None
@@ -164,7 +162,3 @@ def _written(
         log.warning("%s: %s", found.name, remark)
     score = next(row for row in result.rows if row["kind"] == "fitted")
     return f"{score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans"
-
-
-def _why(place: Path, before: dict[str, Any] | None) -> str | None:
-    return "" if before is None else adapted_record.why_again(place, before)

@@ -1,6 +1,6 @@
 """A scan that a model has adapted to: ask it anywhere in mm, render it, measure its layers, save all of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -201,13 +201,16 @@ def _spaced(scan: Scan, spacing: Spacing) -> list[Float[np.ndarray, "_"]]:
     return [np.arange(n) * (mm / own) for n, mm, own in zip(grid.shape, grid.spacing, scan.spacing, strict=True)]
 
 
-def _uncalibrated(trained_steps: int, steps: int | None, is_fitted: bool) -> str:
-    """That intervals are of another adaptation than this one."""
-    taken = f"{trained_steps if steps is None else steps} learned steps" + (" and a fit" if is_fitted else "")
-    return (
-        f"uncertainty: its intervals were calibrated for {trained_steps} learned steps alone; nobody has checked what "
-        f"they hold after {taken}"
-    )
+def _uncalibrated(trained_steps: int, steps: int | None, is_fitted: bool, is_unlike: bool) -> Iterator[str]:
+    """Why intervals need not hold: the scan is unlike those they were calibrated on, or it was adapted otherwise."""
+    if is_unlike:
+        yield "uncertainty: its intervals were calibrated on scans that this one is unlike: they may be far too narrow"
+    if is_fitted or steps not in (None, trained_steps):
+        taken = f"{trained_steps if steps is None else steps} learned steps" + (" and a fit" if is_fitted else "")
+        yield (
+            f"uncertainty: its intervals were calibrated for {trained_steps} learned steps alone; nobody has checked "
+            f"what they hold after {taken}"
+        )
 
 
 def adapt(
@@ -252,13 +255,9 @@ def adapt(
     )
     judged = [] if known is None else likeness.judged(known, likeness.traits(population, 0, answers.field[0]))
     remarks += [one.sentence for one in judged if one.unlike]
-    if calibration is not None and any(one.unlike for one in judged):
-        remarks.append(
-            "uncertainty: its intervals were calibrated on scans that this one is unlike: they may be far too narrow"
-        )
-    is_fitted = fit or fitter is not None
-    if calibration is not None and (is_fitted or steps not in (None, model.config.adapt.steps)):
-        remarks.append(_uncalibrated(model.config.adapt.steps, steps, is_fitted))
+    if calibration is not None:
+        is_unlike = any(one.unlike for one in judged)
+        remarks += _uncalibrated(model.config.adapt.steps, steps, fit or fitter is not None, is_unlike)
     answered = between.answered(model, population, undo, answers, calibration, programs)
     rows = [row | {"seconds": answers.seconds[0]} for row in rows]
     unit = new_scan.unit_range(scan, model.config)

@@ -60,20 +60,11 @@ def shown(reflectivity: Float[np.ndarray, "D H W"], unknown: float) -> Float[np.
 
 
 def assembled(
-    voxels: Float[np.ndarray, "D H W"],
-    rows: Sequence[Mapping[str, Float[np.ndarray, " W"]]],
-    spacing: Triple,
-    *,
-    name: str,
-    pattern: str | None,
-    laterality: str | None,
-    quality: Float[np.ndarray, " D"] | None,
-    slo: Shaped[np.ndarray, "Y X"],
-    pixel: tuple[float, float],
-    starts: Float[np.ndarray, "D 2"],
-    ends: Float[np.ndarray, "D 2"],
-    remarks: tuple[str, ...] = (),
-) -> Scan:
+    voxels: Float[np.ndarray, "D H W"], rows: Sequence[Mapping[str, Float[np.ndarray, " W"]]], spacing: Triple, *,
+    name: str, pattern: str | None, laterality: str | None, quality: Float[np.ndarray, " D"] | None,
+    slo: Shaped[np.ndarray, "Y X"], pixel: tuple[float, float], starts: Float[np.ndarray, "D 2"],
+    ends: Float[np.ndarray, "D 2"], remarks: tuple[str, ...] = (),
+) -> Scan:  # fmt: skip
     """The scan of what a file of Heidelberg's says.
 
     voxels: as they are shown, nan where not known. rows: of every B-scan its boundaries by name. spacing: as the header
