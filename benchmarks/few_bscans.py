@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 import inr_jax
-from inr_jax import coverage, new_scan, surfaces, trained
+from inr_jax import new_scan, surfaces, trained
 from inr_jax.data.phantom_oct import scan_of
 from inr_jax.phantom import make_eye
 from inr_jax.restored import Restored
@@ -43,8 +43,7 @@ def scans(files: list[str]) -> Iterator[tuple[str, Scan]]:
 def left(model: Restored, scan: Scan, *, paced: bool) -> float:
     """What the field leaves of a scan after the learned steps, root mean square in [0, 1]."""
     population, _ = new_scan.as_population(model, new_scan.in_box(model, scan, []), [])
-    params = coverage.paced(model, population) if paced else model.params
-    found = trained.adapt_population(replace(model, params=params), population)
+    found = trained.adapt_population(model, population, by_coverage=paced)
     return float(np.sqrt(np.mean((found.field - population.intensity) ** 2)))
 
 

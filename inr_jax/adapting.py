@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import epochs, progress, render
+from inr_jax import coverage, epochs, progress, render
 from inr_jax.adaptation import Fitting
+from inr_jax.coverage import Shares
 from inr_jax.epochs import Course
 from inr_jax.errors import InputError
 from inr_jax.kept_fits import KeptFits
@@ -21,7 +22,7 @@ from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model, hyper_of
 from inr_jax.population import OVER
 from inr_jax.programs import Programs
-from inr_jax.types import MetaParams, Modulation
+from inr_jax.types import Hyper, MetaParams, Modulation
 
 Subjects = Int[Array, "b"]
 Losses = Float[Array, "b n"]
@@ -42,6 +43,7 @@ class Job(NamedTuple):
     kept: KeptFits | None  # where fits by epochs are kept; None: nowhere
     programs: Programs  # of the model
     key: Hashable  # what its programs depend on: the grid, what was measured, what moves the modulation
+    shares: Shares  # of the grids' cells, that each scan covers; empty: rates of codes are as they were learned
 
 
 class Taken(NamedTuple):
@@ -112,13 +114,22 @@ def _by_steps(
 
     def make() -> Callable[..., tuple[Modulation, Losses]]:
         adapt, each = render.make_adapt(job.config, job.built, job.grid, job.context, steps=steps), _each(job)
-        return lambda params, data, subjects, hyper: each(lambda i: adapt(params, data, i, hyper), subjects)
 
-    run = job.programs.compiled(("steps", job.key, steps), make, job.params, job.data, subjects, hyper)
+        def run(
+            params: MetaParams, data: Measurements, subjects: Subjects, shares: Shares, hyper: Hyper
+        ) -> tuple[Modulation, Losses]:
+            return each(lambda one: adapt(coverage.paced(params, one[1]), data, one[0], hyper), (subjects, shares))
+
+        return run
+
+    def arguments(subjects: Subjects) -> tuple:
+        return job.params, job.data, subjects, jax.tree.map(lambda each: each[subjects], job.shares), hyper
+
+    run = job.programs.compiled(("steps", job.key, steps), make, *arguments(subjects))
     bar.unit, bar.total = "scan", len(job.names)
 
     def take(subjects: Subjects) -> tuple[Modulation, Losses]:
-        found = jax.block_until_ready(run(job.params, job.data, subjects, hyper))
+        found = jax.block_until_ready(run(*arguments(subjects)))
         bar.update(len(set(subjects.tolist())))
         return found
 

@@ -46,6 +46,12 @@ FLAGS = {
     "fit": Flag(
         flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
     ),
+    "together": Flag(
+        flags.DEFINE_integer,
+        "scans of one shape that are adapted in one dispatch; 1: the least memory",
+        4,
+        options={"lower_bound": 1},
+    ),
     "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 0}),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "spacing": Flag(

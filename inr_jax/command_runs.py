@@ -63,7 +63,7 @@ def adapt(values: flags.FlagValues, rest: Sequence[str]) -> None:
         dicom=values.dicom,
         tiff=values.tiff,
     )
-    named = {"name": values.name, "names": values.names}
+    named = {"name": values.name, "names": values.names, "together": values.together}
     adapt_files(folder, rest, values.output, asked, **named, overwrite=values.overwrite)
 
 

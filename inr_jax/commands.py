@@ -63,6 +63,7 @@ COMMANDS = {
             "tiff",
             "name",
             "names",
+            "together",
             "overwrite",
         ),
         needs=("output",),

@@ -10,7 +10,7 @@ m_i being how much of all points cell i is read by, u_i the same of points evenl
 how many cells there are where they count alike).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from inr_jax import measurements, modulations
-from inr_jax.trained import Trained
-from inr_jax.types import MetaParams, Population
+from inr_jax.measurements import Measurements
+from inr_jax.model import Model
+from inr_jax.types import MetaParams
 
+Shares = dict[str, Float[Array, "N"]]  # by a grid's level
 EVENLY = 256  # places along each axis of the box
 
 
@@ -40,16 +42,25 @@ def _concentration(cells: tuple[int, ...], places: Float[Array, "n a"]) -> float
     return float((jax.grad(read)(jnp.zeros((*cells, 1))) ** 2).sum())
 
 
-def paced(model: Trained, population: Population) -> MetaParams:
-    """The parameters with which a population of one scan is adapted to: rates of grids by what it covers."""
-    if "grid" not in model.built.codes:
-        return model.params
-    data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
-    bscans, _, ascans = population.measured.shape
+def shares(model: Model, axes: Sequence[int], data: Measurements, grid: tuple[int, ...]) -> Shares:
+    """The share of every grid's cells that each scan covers; empty where a modulation has no grids.
+
+    axes: of coordinates, those that the grids have. grid: of the scans, (B-scans, rows, A-scans).
+    """
+    levels: Mapping[str, Array] = model.codes.get("grid", {})
+    bscans, _, ascans = grid
     index = np.stack(np.meshgrid(np.arange(bscans), [0], np.arange(ascans), indexing="ij"), -1).reshape(-1, 3)
-    axes = jnp.asarray(model.config.model.modulation.axes)
-    places = measurements.coords_of(data, 0, jnp.asarray(index, jnp.float32))[:, axes]
-    levels: Mapping[str, Array] = model.built.codes["grid"]
-    shares = {name: share(level.shape[:-1], places) for name, level in levels.items()}
-    rates = {name: model.params.rule["grid"][name] + float(np.log(shares[name])) for name in levels}
-    return model.params._replace(rule=model.params.rule | {"grid": rates})
+    scans = range(len(data.scale) if levels else 0)
+    places = [measurements.coords_of(data, i, jnp.asarray(index, jnp.float32))[:, jnp.asarray(axes)] for i in scans]
+    return {
+        name: jnp.asarray([share(level.shape[:-1], each) for each in places], jnp.float32)
+        for name, level in levels.items()
+    }
+
+
+def paced(params: MetaParams, of_scan: Mapping[str, Float[Array, ""]]) -> MetaParams:
+    """The parameters with which a scan is adapted to, by its `shares`: rates are kept as logarithms."""
+    if not of_scan:
+        return params
+    rates = {name: rate + jnp.log(of_scan[name]) for name, rate in params.rule["grid"].items()}
+    return params._replace(rule=params.rule | {"grid": rates})

@@ -1,25 +1,28 @@
-"""`inr-jax adapt`: scan after scan of many files, each read when its turn comes and written before the next.
+"""`inr-jax adapt`: scans of many files, some at a time, read when their turn comes and written before the next.
 
-A bad one is told in a line and stops no other. Programs are shared by scans of one shape; nothing else of a scan stays
-in memory. One that was written before by the same model and flags is not computed again.
+A bad one is told in a line and stops no other. Those of one shape among some are adapted in one dispatch, and all of a
+shape share programs; nothing else of a scan stays in memory. One that was written before by the same model and flags is
+not computed again.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from inr_jax import adapted_record, grids, new_scan, readers, scan_io, trained
 from inr_jax.errors import InputError, SomeFailed
 from inr_jax.restored import Restored, restore
-from inr_jax.result import Spacing
+from inr_jax.result import Result, Seen, Spacing
 from inr_jax.scan import Scan, Triple, checked_name, content_name
 
 log = logging.getLogger(__name__)
 NAMES = ("hash", "stem")  # of results: by the scan's content, or as the file names it
+MOST_VOXELS = 8_000_000  # of scans at once
+Given, Made = ParamSpec("Given"), TypeVar("Made")
 
 
 class Asked(NamedTuple):
@@ -47,6 +50,16 @@ class Handed(NamedTuple):
     is_alone: bool  # in its file
 
 
+class Plan(NamedTuple):
+    """What is left to do for a scan."""
+
+    of: Handed
+    scan: Scan  # whose eye is known, where a flag says so
+    places: Mapping[Path, float | None]  # folders to write, of a B-scan at mm or of all there is; none: written before
+    record: Mapping[str, Any]  # by which what is written is known again
+    seen: Seen | None  # as the model sees it; None where nothing is left
+
+
 def adapt_files(
     folder: str | Path,
     files: Sequence[str],
@@ -56,42 +69,54 @@ def adapt_files(
     name: str | None = None,
     names: str = "hash",
     overwrite: bool = False,
+    together: int = 4,
 ) -> None:
     """Adapts to every scan in the files; results of each in `output`/<its name>, and one line about it.
 
     folder: of a training or an exported model. name: of the results, where there is one scan. names: one of NAMES.
-    overwrite: whether to compute again what was written before.
+    overwrite: whether to compute again what was written before. together: scans at once, MOST_VOXELS at most.
 
     Raises InputError for what concerns all scans, or the only one, and SomeFailed in the end where some of many could
     not be read, do not fit the model or have no finite answer; the others are written.
     """
-    model, output = restore(folder), Path(output)
+    model = restore(folder)
     trained.check_draws(model.config, fit=asked.fit)
     if model.known is None:
         log.info("%s: a scan unlike those it knows is not told: nothing is kept of them (inr-jax calibrate)", folder)
     flags = _flags(asked)
     if isinstance(asked.like, str):
         asked = asked._replace(like=scan_io.read_scan(asked.like))
-    of_model = adapted_record.of_model(Path(folder), model)
+    writer = _Writer(model, Path(output), asked, adapted_record.of_model(Path(folder), model), flags, overwrite)
     total, before, failed = 0, 0, []
-    contents: dict[str, str] = {}
-    for file, found in _each(files, model, asked, name, names):
-        total += 1
-        try:
-            if isinstance(found, InputError):
-                raise found
-            if contents.setdefault(found.name, found.content) != found.content:
-                raise InputError(f"{file}: name: {found.name} is that of another scan here, too (--names=hash)")
-            record = adapted_record.of(found.content, of_model, flags)
-            said = _written(model, found, output / found.name, asked, record, overwrite)
-            before += said is None
-            print(f"scan {total}: {output / found.name} ({said or 'written before'})", flush=True)
-        except InputError as error:
-            if len(files) == 1 and (isinstance(found, InputError) or found.is_alone):
-                raise
-            failed.append(file)
-            log.error("error: %s", error if str(file) in str(error) else f"{file}: {error}")
+    for window in _windows(_each(files, model, asked, name, names), together):
+        for (file, found), said in zip(window, writer.write([found for _, found in window]), strict=True):
+            total += 1
+            if isinstance(said, InputError):
+                if len(files) == 1 and (isinstance(found, InputError) or found.is_alone):
+                    raise said
+                failed.append(file)
+                log.error("error: %s", said if str(file) in str(said) else f"{file}: {said}")
+            elif isinstance(found, Handed):
+                before += said is None
+                print(f"scan {total}: {writer.output / found.name} ({said or 'written before'})", flush=True)
     _summary(total, before, failed)
+
+
+def _windows(
+    turns: Iterable[tuple[str, Handed | InputError]], together: int
+) -> Iterator[list[tuple[str, Handed | InputError]]]:
+    """So many scans in turn, fewer where they are large."""
+    window: list[tuple[str, Handed | InputError]] = []
+    voxels = 0
+    for turn in turns:
+        size = turn[1].scan.voxels.size if isinstance(turn[1], Handed) else 0
+        if window and (len(window) == together or voxels + size > MOST_VOXELS):
+            yield window
+            window, voxels = [], 0
+        window.append(turn)
+        voxels += size
+    if window:
+        yield window
 
 
 def _flags(asked: Asked) -> dict[str, Any]:
@@ -130,35 +155,88 @@ def _each(
             yield file, Handed(scan, name or called, f"{content} {i}", len(scans) == 1)
 
 
-def _written(model: Restored, found: Handed, folder: Path, asked: Asked, record: dict, overwrite: bool) -> str | None:
-    """Adapts to a scan and writes what is not there yet, or all of it; the adaptation in words, None where none was.
+def _attempt(make: Callable[Given, Made], *given: Given.args, **named: Given.kwargs) -> Made | InputError:
+    """What is made of what is given, or why it cannot be: other scans are not to wait for this one."""
+    try:
+        return make(*given, **named)
+    except InputError as error:
+        return error
 
-    record: by which what was written before is known again.
-    """
-    places: dict[Path, float | None] = {folder / f"bscan_{mm:g}mm": mm for mm in asked.bscan_at}
-    places = places or {folder: None}
-    why = {place: "" if overwrite else adapted_record.why_again(place, record) for place in places}
-    left = [place for place in places if why[place] is not None]
-    if not left:
-        return None
-    if asked.laterality and found.scan.laterality not in (None, asked.laterality):
-        known = found.scan.laterality
-        raise InputError(f"{found.name}: --laterality: expected {known}, as the file says; found {asked.laterality}")
-    scan = replace(found.scan, laterality=found.scan.laterality or asked.laterality)
-    if asked.bscan_at:
-        grids.of_bscans(grids.of_scan(scan), asked.bscan_at)  # refuses what lies beyond the scan
-    for place in left:
-        if why[place]:
-            log.info("%s: written before, and again: %s", place, why[place])
-    result = model.adapt(scan, steps=asked.steps, fit=asked.fit, layers=asked.layers, name=found.name)
-    scan_io.make_folder(folder.parent)
-    for place in left:
-        if (mm := places[place]) is not None:
-            rendered = result.render_at(np.array([new_scan.bscan_index(scan, result.scan, mm)]))
+
+@dataclass(frozen=True)
+class _Writer:
+    """Adapts a model to scans and writes what is asked of them."""
+
+    model: Restored
+    output: Path
+    asked: Asked
+    of_model: str  # which model it is
+    flags: Mapping[str, Any]  # as records keep them
+    overwrite: bool
+    contents: dict[str, str] = field(default_factory=dict)  # of the scans so far, by their names
+
+    def write(self, scans: Sequence[Handed | InputError]) -> list[str | InputError | None]:
+        """What is not there yet of every scan; its adaptation in words, None where there was none, or what is wrong."""
+        plans: list[Plan | InputError] = [
+            one if isinstance(one, InputError) else _attempt(self._plan, one) for one in scans
+        ]
+        results = self._adapted([one.seen for one in plans if isinstance(one, Plan) and one.seen is not None])
+        return [self._said(plan, results) for plan in plans]
+
+    def _said(self, plan: Plan | InputError, results: Iterator[Result | InputError]) -> str | InputError | None:
+        """Takes the next result where the plan is in need of one, and writes it."""
+        if isinstance(plan, InputError) or plan.seen is None:
+            return plan if isinstance(plan, InputError) else None
+        found = next(results)
+        return found if isinstance(found, InputError) else _attempt(self._save, plan, found)
+
+    def _plan(self, found: Handed) -> Plan:
+        """Raises InputError for a scan of another's name, of another eye than was said, and that the model refuses."""
+        if self.contents.setdefault(found.name, found.content) != found.content:
+            raise InputError(f"name: {found.name} is that of another scan here, too (--names=hash)")
+        record = adapted_record.of(found.content, self.of_model, self.flags)
+        folder = self.output / found.name
+        places: dict[Path, float | None] = {folder / f"bscan_{mm:g}mm": mm for mm in self.asked.bscan_at}
+        places = places or {folder: None}
+        why = {place: "" if self.overwrite else adapted_record.why_again(place, record) for place in places}
+        left = {place: mm for place, mm in places.items() if why[place] is not None}
+        if not left:
+            return Plan(found, found.scan, left, record, None)
+        eye, known = self.asked.laterality, found.scan.laterality
+        if eye and known not in (None, eye):
+            raise InputError(f"{found.name}: --laterality: expected {known}, as the file says; found {eye}")
+        scan = replace(found.scan, laterality=known or eye)
+        if self.asked.bscan_at:
+            grids.of_bscans(grids.of_scan(scan), self.asked.bscan_at)  # refuses what lies beyond the scan
+        for place in left:
+            if why[place]:
+                log.info("%s: written before, and again: %s", place, why[place])
+        return Plan(found, scan, left, record, self.model.seen(scan, layers=self.asked.layers, name=found.name))
+
+    def _adapted(self, scans: Sequence[Seen]) -> Iterator[Result | InputError]:
+        """At once; where that fails one by one, to know which of them it was."""
+
+        if not scans:
+            return
+        found = _attempt(self.model.adapt_seen, scans, steps=self.asked.steps, fit=self.asked.fit)
+        if not isinstance(found, InputError):
+            yield from found
+        elif len(scans) == 1:
+            yield found
         else:
-            rendered = result.render(asked.slices, spacing=asked.spacing, like=asked.like)
-        result.save(place, rendered, dicom=asked.dicom, tiff=asked.tiff, record=record)
-    for remark in result.remarks:
-        log.warning("%s: %s", found.name, remark)
-    score = next(row for row in result.rows if row["kind"] == "fitted")
-    return f"{score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans"
+            for one in scans:
+                yield from self._adapted([one])
+
+    def _save(self, plan: Plan, result: Result) -> str:
+        asked = self.asked
+        scan_io.make_folder(self.output)
+        for place, mm in plan.places.items():
+            if mm is None:
+                rendered = result.render(asked.slices, spacing=asked.spacing, like=asked.like)
+            else:
+                rendered = result.render_at(np.array([new_scan.bscan_index(plan.scan, result.scan, mm)]))
+            result.save(place, rendered, dicom=asked.dicom, tiff=asked.tiff, record=plan.record)
+        for remark in result.remarks:
+            log.warning("%s: %s", plan.of.name, remark)
+        score = next(row for row in result.rows if row["kind"] == "fitted")
+        return f"{score['seconds']:.2f} s, {score['psnr']:.1f} dB on its own B-scans"

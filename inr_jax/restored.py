@@ -1,5 +1,6 @@
 """`inr_jax.restore`: a model with all that is known of it, which adapts to a scan."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from inr_jax import calibrate, given_layers, likeness, new_scan, result, trained
+from inr_jax import calibrate, given_layers, likeness, new_scan, preprocessing, result, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
 from inr_jax.model import build
 from inr_jax.programs import Programs
-from inr_jax.result import Result
+from inr_jax.result import Result, Seen
 from inr_jax.scan import Scan, content_name
 from inr_jax.trained import Trained
+
+Layers = str | Path | Int[np.ndarray, "D H W"]  # labels of a scan, -1 where unknown, or their file
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Restored(Trained):
         *,
         steps: int | None = None,
         fit: bool = False,
-        layers: str | Path | Int[np.ndarray, "D H W"] | None = None,
+        layers: Layers | None = None,
         name: str | None = None,
     ) -> Result:
         """Adapts to a scan: `.at(mm)`, `.render()`, `.thickness(label)`, `.save(folder)` of what comes back.
@@ -53,19 +56,42 @@ class Restored(Trained):
         content_name, as a file's name may be a person's. Raises InputError if the scan is not of the kind the model was
         trained for.
         """
+        (found,) = self.adapt_seen([self.seen(scan, layers=layers, name=name)], steps=steps, fit=fit)
+        return found
+
+    def adapt_all(self, scans: Sequence[Scan], *, steps: int | None = None, fit: bool = False) -> list[Result]:
+        """The same of several scans; those of one shape and protocol are adapted in one dispatch (vmap)."""
+        return self.adapt_seen([self.seen(scan) for scan in scans], steps=steps, fit=fit)
+
+    def seen(self, scan: Scan, *, layers: Layers | None = None, name: str | None = None) -> Seen:
+        """A scan as this model sees it, before it is adapted to; arguments and errors are those of `adapt`."""
         scan = new_scan.with_laterality(scan, self.config)  # which may go by its old name
         name = name or content_name(scan)
         scan = replace(scan, name=name, person=name)
-        fitter, remarks = None, []
-        if layers is not None:
-            given = layers if isinstance(layers, np.ndarray) else given_layers.read(layers, scan, self.classes)
-            scan = replace(scan, labels=given_layers.checked(given, scan, self.classes))
-            remarks = [given_layers.told(scan)]
-            fitter = None if self.config.adapt.labels else self._taught  # learned steps know labels where they were so
-        return result.adapt(
-            self, scan, steps=steps, fit=fit, calibration=self.calibration, known=self.known,
-            programs=self._programs, fitter=fitter, remarks=remarks,
-        )  # fmt: skip
+        if layers is None:
+            return result.seen(self, scan)
+        given = layers if isinstance(layers, np.ndarray) else given_layers.read(layers, scan, self.classes)
+        scan = replace(scan, labels=given_layers.checked(given, scan, self.classes))
+        return result.seen(self, scan, [given_layers.told(scan)], teaches=True)
+
+    def adapt_seen(self, scans: Sequence[Seen], *, steps: int | None = None, fit: bool = False) -> list[Result]:
+        """Adapts to scans as this model sees them, to those that are alike at once; the results in their order.
+
+        Raises InputError where steps run away.
+        """
+        groups: dict[tuple[bool, Hashable], list[int]] = {}
+        for i, one in enumerate(scans):
+            groups.setdefault((one.teaches, preprocessing.alike(one.population)), []).append(i)
+        found: dict[int, Result] = {}
+        for (teaches, _), places in groups.items():
+            results = result.adapt(
+                self, [scans[i] for i in places], steps=steps, fit=fit, calibration=self.calibration, known=self.known,
+                programs=self._programs,
+                # learned steps know labels where they were learned so
+                fitter=self._taught if teaches and not self.config.adapt.labels else None,
+            )  # fmt: skip
+            found |= dict(zip(places, results, strict=True))
+        return [found[i] for i in range(len(scans))]
 
 
 def restore(folder: str | Path, *, best: bool = True) -> Restored:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, coverage, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
+from inr_jax import between, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -20,7 +20,8 @@ from inr_jax.new_scan import Rendered
 from inr_jax.programs import Programs
 from inr_jax.scan import Scan, index_of
 from inr_jax.scan_io import read_scan
-from inr_jax.trained import Trained
+from inr_jax.trained import Answers, Trained
+from inr_jax.types import Population
 
 UNWRAPPED = ("circle", "radial")  # whose places in space are not those of their files
 Spacing = Sequence[float | int | None]  # mm between B-scans, rows, A-scans; None: as scanned
@@ -213,9 +214,30 @@ def _uncalibrated(trained_steps: int, steps: int | None, is_fitted: bool, is_unl
         )
 
 
+class Seen(NamedTuple):
+    """A scan as a model sees it."""
+
+    scan: Scan  # what of it the model's box holds
+    population: Population  # of it alone
+    undo: preprocessing.Undo
+    remarks: list[str]  # that a reader must know
+    teaches: bool  # its labels were drawn by somebody, and are learned from
+
+
+def seen(model: Trained, scan: Scan, remarks: Sequence[str] = (), *, teaches: bool = False) -> Seen:
+    """Prepares a scan as those that a model has learned from; of one larger than its box what that can hold.
+
+    remarks: that a reader must know, before those found here. teaches: as `Seen`. Raises InputError if the scan is not
+    of the kind the model was trained for.
+    """
+    said = [*remarks, *scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
+    scan = new_scan.in_box(model, scan, said)
+    return Seen(scan, *new_scan.as_population(model, scan, said), said, teaches)
+
+
 def adapt(
     model: Trained,
-    scan: Scan,
+    scans: Sequence[Seen],
     *,
     steps: int | None = None,
     fit: bool = False,
@@ -223,28 +245,38 @@ def adapt(
     known: Likeness | None = None,
     programs: Programs | None = None,
     fitter: Trained | None = None,
-    remarks: Sequence[str] = (),
-) -> Result:
-    """Adapts a model to one scan, from its measured B-scans; of a scan larger than its box to what that can hold.
+) -> list[Result]:
+    """Adapts a model to scans that are `preprocessing.alike` at once, to each from its measured B-scans.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
-    doubt, which is told then. known: of the population, which the scan is compared with. programs: of the model,
-    where several scans are to share them. fitter: as in `trained.adapt_population`. remarks: that a reader must know,
-    before those found here. Raises InputError if the scan is not of the kind the model was trained for.
+    doubt, which is told then. known: of the population, which scans are compared with. programs: of the model, where
+    several calls are to share them. fitter: as in `trained.adapt_population`. Raises InputError where steps run away.
     """
-    remarks = [*remarks, *scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
-    scan = new_scan.in_box(model, scan, remarks)
-    population, undo = new_scan.as_population(model, scan, remarks)
+    config = model.config.copy_and_resolve_references()
+    config.adapt.together = max(config.adapt.together, len(scans))
     programs = Programs() if programs is None else programs
     answers = trained.adapt_population(
-        replace(model, params=coverage.paced(model, population)),
-        population,
+        replace(model, config=config),
+        preprocessing.joined([one.population for one in scans]),
         steps=steps,
         fit=fit,
-        shown=f"adapt: {scan.name}",
+        shown=f"adapt: {scans[0].scan.name if len(scans) == 1 else f'{len(scans)} scans'}",
         programs=programs,
         fitter=fitter,
+        by_coverage=True,
     )
+    return [
+        _result(model, one, answers.of(i), steps, fit or fitter is not None, calibration, known, programs)
+        for i, one in enumerate(scans)
+    ]
+
+
+def _result(
+    model: Trained, of: Seen, answers: Answers, steps: int | None, is_fitted: bool,
+    calibration: Calibration | None, known: Likeness | None, programs: Programs,
+) -> Result:  # fmt: skip
+    """One scan's answers, scored on its own B-scans and compared with the population."""
+    population, remarks = of.population, list(of.remarks)
     rows = metrics.score(
         answers.intensity[0],
         answers.labels[0] if answers.labels is not None else None,
@@ -257,8 +289,8 @@ def adapt(
     remarks += [one.sentence for one in judged if one.unlike]
     if calibration is not None:
         is_unlike = any(one.unlike for one in judged)
-        remarks += _uncalibrated(model.config.adapt.steps, steps, fit or fitter is not None, is_unlike)
-    answered = between.answered(model, population, undo, answers, calibration, programs)
+        remarks += _uncalibrated(model.config.adapt.steps, steps, is_fitted, is_unlike)
+    answered = between.answered(model, population, of.undo, answers, calibration, programs)
     rows = [row | {"seconds": answers.seconds[0]} for row in rows]
-    unit = new_scan.unit_range(scan, model.config)
-    return Result(model, scan, answered, unit, rows, answers.losses[0], remarks, judged)
+    unit = new_scan.unit_range(of.scan, model.config)
+    return Result(model, of.scan, answered, unit, rows, answers.losses[0], remarks, judged)

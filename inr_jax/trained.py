@@ -17,6 +17,7 @@ from inr_jax import (
     adapting,
     checkpoint,
     coordinates,
+    coverage,
     kept_fits,
     losses,
     measurements,
@@ -53,6 +54,14 @@ class Answers(NamedTuple):
     adapted: list[Adapted]
     seconds: list[float]  # per scan, compilation apart
     losses: Sequence[Float[np.ndarray, "n"]] = ()  # per scan: before every learned step, or the mean of every epoch
+
+    def of(self, i: int) -> "Answers":
+        """Those of scan i alone."""
+        one = slice(i, i + 1)
+        labels = None if self.labels is None else self.labels[one]
+        return Answers(
+            self.intensity[one], self.field[one], labels, self.adapted[one], self.seconds[one], self.losses[one]
+        )
 
 
 @dataclass(frozen=True)
@@ -151,13 +160,15 @@ def adapt_population(
     keep: Path | None = None,
     programs: Programs | None = None,
     fitter: Trained | None = None,
+    by_coverage: bool = False,
 ) -> Answers:
     """Adapts to every scan of a population from its measured voxels, and renders its whole grid.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. shown: what a progress bar is
     called; None: none. keep: a folder where fits by epochs are kept, for a second call to go on. programs: of this
     model, where several calls are to share them. fitter: the model as it is to be fitted, where its settings are others
-    than those of the learned steps. No labels come from a model that learned none: neither from others,
+    than those of the learned steps. by_coverage: whether learned rates go down by what a scan covers (coverage.py).
+    No labels come from a model that learned none: neither from others,
     nor from the scan's own. Raises InputError where steps run away.
     """
     trained.check(population)
@@ -170,8 +181,11 @@ def adapt_population(
     kept = None if keep is None else kept_fits.kept_fits(keep, trained.config, trained.params, population)
     programs = Programs() if programs is None else programs
     key = (grid, hashlib.sha256(population.measured.tobytes()).digest(), fit)
+    axes = trained.config.model.modulation.axes
+    shares = coverage.shares(trained.built, axes, data, grid) if by_coverage else {}
     job = adapting.Job(
-        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs, key
+        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs,
+        key, shares,
     )  # fmt: skip
     own = job if fitter is None else job._replace(config=fitter.config, built=fitter.built, key=(key, "fitter"))
     refine = _refine(own) if fit else None

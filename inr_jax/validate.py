@@ -143,7 +143,8 @@ def _assess(
     """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
     dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
     low, high = unit = float(kept.voxels.min()), float(kept.voxels.max())  # whatever the model takes as 0 and 1
-    rendered = result.adapt(model, kept).render_at(np.arange(len(dense.voxels)) / keep_every)
+    (adapted,) = result.adapt(model, [result.seen(model, kept)])
+    rendered = adapted.render_at(np.arange(len(dense.voxels)) / keep_every)
     beyond = float(((dense.voxels < low) | (dense.voxels > high)).mean())
     if beyond > CLIPPED:
         rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")

@@ -106,8 +106,10 @@ def write_population(path: Path, count: int = 2, shape: tuple[int, int, int] = S
     return path
 
 
-def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...], classes: tuple[str, ...] = ()):
-    """What a training leaves, with the weights it began with."""
+def untrained(
+    folder: Path, config, signal: model.Signal, half: tuple[float, ...], classes: tuple[str, ...] = (), change=None
+):
+    """What a training leaves, with the weights it began with, or with what `change` makes of its parameters."""
     facts = {"signal": signal._asdict(), "classes": classes, "half_extent_mm": half, "note": ""}
     data = {"train": "0" * 64, "validation": "1" * 64, "note": ""}
     workdir.write_json(
@@ -117,6 +119,7 @@ def untrained(folder: Path, config, signal: model.Signal, half: tuple[float, ...
     workdir.write_json(folder / workdir.CONFIG, workdir.plain(config))
     workdir.write_json(folder / workdir.MODEL, facts)
     state = recipe.initial_state(config, model.build(config, signal), 2)
+    state = state if change is None else state._replace(params=change(state.params))
     checkpoint.save(folder, state, step=recipe.stages(config)[-1].end, validation=0.0)
     return folder
 

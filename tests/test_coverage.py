@@ -42,8 +42,7 @@ def test_one_bscan_of_a_raster_is_adapted_to_as_well_as_all_of_them():
 
     def left(scan, paced):
         population, _ = new_scan.as_population(model, scan, [])
-        params = coverage.paced(model, population) if paced else model.params
-        found = trained.adapt_population(replace(model, params=params), population)
+        found = trained.adapt_population(model, population, by_coverage=paced)
         return float(np.sqrt(np.mean((found.field - population.intensity) ** 2)))
 
     assert left(one, True) < 1.1 * left(eye, True)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
@@ -15,8 +16,9 @@ import inr_jax
 from inr_jax import programs
 from inr_jax.main import main
 from inr_jax.model import Signal
-from inr_jax.scan import content_name
+from inr_jax.scan import Scan, content_name
 from inr_jax.scan_io import all_or_none
+from inr_jax.types import MetaParams
 
 SECRET = "Novak_Ada_19711231"
 OTHER = (3, 32, 24)  # another shape
@@ -96,6 +98,43 @@ def test_a_second_scan_of_a_shape_compiles_nothing_and_one_of_another_does(model
     assert len(run("first", (4, 40, 24), 0)) > 0
     assert run("second", (4, 40, 24), 1) == []
     assert len(run("third", (4, 32, 24), 2)) > 0
+
+
+def test_scans_that_are_adapted_at_once_have_the_answers_that_each_has_alone(model):
+    restored = inr_jax.restore(model)
+    shapes = {0: (5, 48, 24), 1: (3, 32, 24), 2: (5, 48, 24), 3: (5, 48, 24)}
+    scans = [
+        Scan(layers(shape, i), (1.0 + 0.1 * i, 0.0191, 0.252), laterality="RL"[i % 2]) for i, shape in shapes.items()
+    ]
+    found = restored.adapt_all(scans)
+    assert [result.scan.name for result in found] == [content_name(scan) for scan in scans]
+    for scan, result in zip(scans, found, strict=True):
+        alone = restored.adapt(scan)
+        np.testing.assert_allclose(result.own.intensity, alone.own.intensity, atol=1e-4)
+        np.testing.assert_allclose(result.losses, alone.losses, rtol=1e-4)
+        assert result.rows[0]["psnr"] == pytest.approx(alone.rows[0]["psnr"], abs=1e-3)
+        assert result.remarks == alone.remarks
+    others = found[0].own.intensity - found[2].own.intensity
+    assert np.abs(others).max() > 0.05  # so that a mix-up would be seen
+
+
+def test_scans_at_once_that_have_no_finite_answer_are_each_told(tmp_path, capsys):
+    config = toy.get_config()
+    config.train.stages = ("joint",)
+
+    def lost(params: MetaParams) -> MetaParams:
+        return params._replace(start=jax.tree.map(lambda leaf: leaf * jnp.nan, params.start))
+
+    half = (4.0, 0.5, 3.1)
+    folder = untrained(tmp_path / "model", config, Signal(3, 1, 0, False), half, change=lost)
+    files = [write_npz(tmp_path / f"{i}.npz", voxels=layers(seed=i)) for i in range(2)]
+    said = adapt(capsys, folder, tmp_path / "out", *files)
+    assert said.code == 3
+    assert said.err[-1] == f"inr-jax: 0 of 2 scans written; 2 failed: {files[0]}, {files[1]}"
+    for line, file in zip(said.err[:-1], files, strict=True):
+        name = content_name(inr_jax.load(file))
+        assert line.startswith(f"inr-jax: error: {file}: {name}: expected steps that converge; found an answer")
+    assert not (tmp_path / "out").exists()
 
 
 def test_so_many_programs_are_kept_and_no_more(monkeypatch):
