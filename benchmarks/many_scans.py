@@ -7,11 +7,13 @@ Phantom scans of 9 x 96 x 64, the shipped model, no programs kept between starts
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,12 +32,24 @@ def written(folder: Path, count: int) -> list[str]:
     return files
 
 
-def seconds(files: list[str], output: Path) -> float:
-    """Of one call for these files, in a process of its own."""
-    began = time.perf_counter()
+class Took(NamedTuple):
+    """Seconds of a call."""
+
+    wall: float
+    processor: float  # of all cores
+
+
+def took(files: list[str], output: Path) -> Took:
+    """One call for these files, in a process of its own."""
+    before, began = _processor(), time.perf_counter()
     command = [sys.executable, "-m", "inr_jax", "adapt", "--model=phantom", "--no-cache", *files, f"--output={output}"]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"INR_JAX_CACHE": "off"})
-    return time.perf_counter() - began
+    return Took(time.perf_counter() - began, _processor() - before)
+
+
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -44,10 +58,12 @@ def main() -> None:
     count = parser.parse_args().scans
     with tempfile.TemporaryDirectory() as folder:
         files = written(Path(folder), count)
-        one, several = seconds(files[:1], Path(folder) / "one"), seconds(files, Path(folder) / "several")
-    print(
-        f"one scan {one:.1f} s; {count} scans {several:.1f} s: {(several - one) / (count - 1):.1f} s for a further one"
-    )
+        one, several = took(files[:1], Path(folder) / "one"), took(files, Path(folder) / "several")
+    for kind, first, all_of in zip(Took._fields, one, several, strict=True):
+        further = (all_of - first) / (count - 1)
+        print(f"{kind:10} one scan {first:.1f} s; {count} scans {all_of:.1f} s: {further:.1f} s for a further one")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    print(f"most memory {peak:.2f} GB")
 
 
 if __name__ == "__main__":
