@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inr_jax import calibration, en_face, tables, thickness_files
+from inr_jax import calibration, en_face, page, tables, thickness_files
 from inr_jax.between import ORIGINS
 from inr_jax.dicom_files import new_study, write_dicom
 from inr_jax.grids import Grid
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 PLACES = "places.csv"
 FILES = (*thickness_files.FILES, PLACES, "*.dcm", "*.tiff")
+PICTURES = {  # of these: title, what it shows to who cannot see it, what it says
+    "etdrs.png": (
+        "Thickness in the ETDRS sectors",
+        "A wheel of nine sectors per layer with the mean thickness of each.",
+        "Mean thickness and half of its interval, µm, in circles of 1, 3 and 6 mm; numbers in etdrs.csv.",
+    ),
+    "thickness_maps.png": (
+        "Thickness maps",
+        "A map of the thickness of each layer, as the eye is looked at.",
+        "Every layer has a scale of its own; white where nothing is known. Files in thickness_maps.",
+    ),
+    "thickness_profile.png": (
+        "Thickness along the scan",
+        "A curve of the thickness of each layer along the B-scan.",
+        "Bands are intervals, where the model is calibrated; numbers in thickness_profile.csv.",
+    ),
+}
 
 
 def write_layers(
@@ -48,6 +65,12 @@ def write_layers(
     )
     said = thickness_files.write(folder, found, scan.name)
     return [*said, en_face.NO_SLO] if scan.ascans_on_slo is None and said else said
+
+
+def layer_pictures(folder: Path) -> list[page.Picture]:
+    """Those of `write_layers` in a folder, for a page."""
+    found = ((folder / file, *said) for file, said in PICTURES.items())
+    return [page.Picture(path.read_bytes(), *said) for path, *said in found if path.is_file()]
 
 
 def write_places(folder: Path, scan: Scan, rendered: "inr_jax.new_scan.Rendered", note: str) -> None:

@@ -180,15 +180,11 @@ class _Writer:
         plans: list[Plan | InputError] = [
             one if isinstance(one, InputError) else _attempt(self._plan, one) for one in scans
         ]
-        results = self._adapted([one.seen for one in plans if isinstance(one, Plan) and one.seen is not None])
-        return [self._said(plan, results) for plan in plans]
-
-    def _said(self, plan: Plan | InputError, results: Iterator[Result | InputError]) -> str | InputError | None:
-        """Takes the next result where the plan is in need of one, and writes it."""
-        if isinstance(plan, InputError) or plan.seen is None:
-            return plan if isinstance(plan, InputError) else None
-        found = next(results)
-        return found if isinstance(found, InputError) else _attempt(self._save, plan, found)
+        said: list[str | InputError | None] = [one if isinstance(one, InputError) else None for one in plans]
+        left = {i: one for i, one in enumerate(plans) if isinstance(one, Plan) and one.seen is not None}
+        for i, found in self._adapted({i: one.seen for i, one in left.items() if one.seen is not None}):
+            said[i] = found if isinstance(found, InputError) else _attempt(self._save, left[i], found)
+        return said
 
     def _plan(self, found: Handed) -> Plan:
         """Raises InputError for a scan of another's name, of another eye than was said, and that the model refuses."""
@@ -213,19 +209,20 @@ class _Writer:
                 log.info("%s: written before, and again: %s", place, why[place])
         return Plan(found, scan, left, record, self.model.seen(scan, layers=self.asked.layers, name=found.name))
 
-    def _adapted(self, scans: Sequence[Seen]) -> Iterator[Result | InputError]:
+    def _adapted(self, scans: Mapping[int, Seen]) -> Iterator[tuple[int, Result | InputError]]:
         """At once; where that fails one by one, to know which of them it was."""
-
-        if not scans:
-            return
-        found = _attempt(self.model.adapt_seen, scans, steps=self.asked.steps, fit=self.asked.fit)
-        if not isinstance(found, InputError):
-            yield from found
-        elif len(scans) == 1:
-            yield found
-        else:
-            for one in scans:
-                yield from self._adapted([one])
+        left = dict(scans)
+        try:
+            for i, result in self.model.adapt_seen(list(scans.values()), steps=self.asked.steps, fit=self.asked.fit):
+                place = list(scans)[i]
+                del left[place]
+                yield place, result
+        except InputError as error:
+            if len(scans) == 1:
+                yield from ((place, error) for place in scans)
+                return
+        for place, one in left.items():
+            yield from self._adapted({place: one})
 
     def _save(self, plan: Plan, result: Result) -> str:
         asked = self.asked

@@ -249,7 +249,7 @@ def save(
         adapted_files.write_places(part, scan, rendered, model.mark)
         adapted_files.write_others(part, scan, rendered, grid, dicom=dicom, tiff=tiff, note=model.mark)
         told = rendered._replace(remarks=[*rendered.remarks, *said])
-        scan_report.scan_report(part / "report.html", model, scan, told)
+        scan_report.scan_report(part / "report.html", model, scan, told, adapted_files.layer_pictures(part))
         if record is not None:
             adapted_record.write(part, record)
 

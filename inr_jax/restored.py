@@ -1,6 +1,6 @@
 """`inr_jax.restore`: a model with all that is known of it, which adapts to a scan."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,12 +56,13 @@ class Restored(Trained):
         content_name, as a file's name may be a person's. Raises InputError if the scan is not of the kind the model was
         trained for.
         """
-        (found,) = self.adapt_seen([self.seen(scan, layers=layers, name=name)], steps=steps, fit=fit)
+        ((_, found),) = self.adapt_seen([self.seen(scan, layers=layers, name=name)], steps=steps, fit=fit)
         return found
 
     def adapt_all(self, scans: Sequence[Scan], *, steps: int | None = None, fit: bool = False) -> list[Result]:
         """The same of several scans; those of one shape and protocol are adapted in one dispatch (vmap)."""
-        return self.adapt_seen([self.seen(scan) for scan in scans], steps=steps, fit=fit)
+        found = dict(self.adapt_seen([self.seen(scan) for scan in scans], steps=steps, fit=fit))
+        return [found[i] for i in range(len(scans))]
 
     def seen(self, scan: Scan, *, layers: Layers | None = None, name: str | None = None) -> Seen:
         """A scan as this model sees it, before it is adapted to; arguments and errors are those of `adapt`."""
@@ -74,15 +75,16 @@ class Restored(Trained):
         scan = replace(scan, labels=given_layers.checked(given, scan, self.classes))
         return result.seen(self, scan, [given_layers.told(scan)], teaches=True)
 
-    def adapt_seen(self, scans: Sequence[Seen], *, steps: int | None = None, fit: bool = False) -> list[Result]:
-        """Adapts to scans as this model sees them, to those that are alike at once; the results in their order.
+    def adapt_seen(
+        self, scans: Sequence[Seen], *, steps: int | None = None, fit: bool = False
+    ) -> Iterator[tuple[int, Result]]:
+        """Adapts to scans as this model sees them, to those that are alike at once; which of them, and its result.
 
         Raises InputError where steps run away.
         """
         groups: dict[tuple[bool, Hashable], list[int]] = {}
         for i, one in enumerate(scans):
             groups.setdefault((one.teaches, preprocessing.alike(one.population)), []).append(i)
-        found: dict[int, Result] = {}
         for (teaches, _), places in groups.items():
             results = result.adapt(
                 self, [scans[i] for i in places], steps=steps, fit=fit, calibration=self.calibration, known=self.known,
@@ -90,8 +92,7 @@ class Restored(Trained):
                 # learned steps know labels where they were learned so
                 fitter=self._taught if teaches and not self.config.adapt.labels else None,
             )  # fmt: skip
-            found |= dict(zip(places, results, strict=True))
-        return [found[i] for i in range(len(scans))]
+            yield from zip(places, results, strict=True)
 
 
 def restore(folder: str | Path, *, best: bool = True) -> Restored:

@@ -245,7 +245,7 @@ def adapt(
     known: Likeness | None = None,
     programs: Programs | None = None,
     fitter: Trained | None = None,
-) -> list[Result]:
+) -> Iterator[Result]:
     """Adapts a model to scans that are `preprocessing.alike` at once, to each from its measured B-scans.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
@@ -265,10 +265,8 @@ def adapt(
         fitter=fitter,
         by_coverage=True,
     )
-    return [
-        _result(model, one, answers.of(i), steps, fit or fitter is not None, calibration, known, programs)
-        for i, one in enumerate(scans)
-    ]
+    for i, one in enumerate(scans):  # one after the other, as what doubt keeps of a scan is large
+        yield _result(model, one, answers.of(i), steps, fit or fitter is not None, calibration, known, programs)
 
 
 def _result(

@@ -27,33 +27,42 @@ MEANT = {
 ALL = "all layers"
 
 
-def scan_report(path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> None:
-    """Writes the page of `inr-jax adapt`, which names neither file nor person."""
+def scan_report(
+    path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered", pictures: Sequence[page.Picture]
+) -> None:
+    """Writes the page of `inr-jax adapt`, which calls the scan as its results are called, not by its file.
+
+    pictures: what it shows besides, of layers.
+    """
+    has_across = rendered.like is None and len(rendered.bscan_index) > 1
+    shown = [*pictures, *([_reslice(scan, rendered)] if has_across else [])]
     facts = _facts(model, scan, rendered)
-    pictures = [_reslice(scan, rendered)] if rendered.like is None else []
-    write(path, view_of(model, scan, rendered), facts, pictures, mark=model.mark)
+    write(path, view_of(model, scan, rendered), facts, shown, name=scan.name, mark=model.mark)
 
 
-def write(path: Path, view: View, facts: dict[str, str], pictures: list[page.Picture], *, mark: str = "") -> None:
+def write(
+    path: Path, view: View, facts: dict[str, str], pictures: list[page.Picture], *, name: str = "", mark: str = ""
+) -> None:
     """Writes the page of an adapted scan: the viewer, then facts and further figures. Complete or not at all.
 
-    mark: what must be said of the model.
+    name: of the scan. mark: what must be said of the model.
     """
     module, why_not = niivue.module()
     own = sum(viewer.given(view.origin))
     counts = f"{own} given B-scan{'s' * (own != 1)} and {len(view.places) - own} synthesised"
     lead = f"{counts}, each marked as what it is."
     lead += f" The model was {escape(mark)}." if mark else ""
+    title = f"Adapted {name or 'scan'}"
     body = "\n".join(
         [
-            f'<h1>Adapted scan</h1>\n<p class="lead">{lead}</p>',
+            f'<h1>{escape(title)}</h1>\n<p class="lead">{lead}</p>',
             f'<p class="disclaimer">{page.DISCLAIMER}</p>',
             viewer.html(view, why_not),
             f"<h2>About this scan</h2>\n{page.definitions(facts)}",
             *map(page.figure, pictures),
         ]
     )
-    page.write_page(path, title="Adapted scan", body=body, style=viewer.style(), scripts=viewer.scripts(module))
+    page.write_page(path, title=title, body=body, style=viewer.style(), scripts=viewer.scripts(module))
 
 
 def view_of(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") -> View:

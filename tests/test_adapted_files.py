@@ -1,5 +1,7 @@
 """What `inr-jax adapt` writes of layers, single B-scans, DICOM and TIFF, in the scan's place."""
 
+from base64 import b64encode
+
 import numpy as np
 import pydicom
 import pytest
@@ -46,7 +48,11 @@ def test_bscans_at_asked_millimetres_lie_there_alone_and_have_a_profile(adapted,
             assert (measured == 1).mean() > 0.9
         assert {"thickness_profile.csv", "thickness_profile.png"} <= tree(own)
         assert "a single B-scan covers no area of the macula" in (own / "etdrs.csv").read_text()
-    assert "not computable" in (folder / "bscan_0.5mm" / "report.html").read_text()
+    page = (folder / "bscan_0.5mm" / "report.html").read_text()
+    assert "not computable" in page
+    assert "<title>Adapted eye</title>" in page
+    assert b64encode((folder / "bscan_0.5mm" / "thickness_profile.png").read_bytes()).decode() in page
+    assert "Across the B-scans" not in page
 
 
 def test_dicom_and_tiff_hold_the_volumes_of_the_nifti_files_at_the_same_millimetre(adapted):

@@ -1,11 +1,13 @@
 """A-scans of lines, circles and radial scans are asked for where they lie, rasters along their axes as before."""
 
+import csv
 from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import inr_jax
 from inr_jax import coordinates, cropping, measurements, places, preprocessing, trained
 from inr_jax.data.phantom_oct import scan_of
 from inr_jax.errors import InputError
@@ -199,3 +201,29 @@ def test_a_line_askew_is_cropped_to_what_the_box_holds_in_its_direction():
     length = np.linalg.norm(found.ascans_on_slo[0, -1] - found.ascans_on_slo[0, 0])
     assert length == pytest.approx(2 * HALF[0] / np.sin(turn), abs=0.15)
     assert remarks[0].startswith("A-scans")
+
+
+@pytest.mark.parametrize(("pattern", "ascans"), [("circle", on_circle()), ("radial", spokes())])
+def test_a_left_eye_that_mirrors_a_right_one_has_its_answers_and_thicknesses(pattern, ascans, toy_model, tmp_path):
+    """From the scan to its files: places, the SLO and the names of sides turn over, the answer does not."""
+    right = scan_at(ascans, pattern)
+    assert right.slo is not None
+    width = np.float32((right.slo.shape[1] - 1) * PIXEL[1])
+    turned = np.stack([ascans[..., 0], width - ascans[..., 1]], -1)[:, ::-1].copy()
+    other = {"slo": right.slo[:, ::-1].copy(), "voxels": right.voxels[..., ::-1].copy(), "ascans_on_slo": turned}
+    left = replace(right, laterality="L", **other)
+    found = inr_jax.restore(toy_model).adapt_all([right, left])
+    np.testing.assert_allclose(found[0].own.intensity, found[1].own.intensity[..., ::-1], atol=2e-4)
+    assert np.ptp(found[0].own.intensity) > 0.1
+    folders = [result.save(tmp_path / name) for name, result in zip("RL", found, strict=True)]
+    name = "thickness_sectors.csv" if pattern == "circle" else "etdrs.csv"
+    of_right, of_left = (list(csv.DictReader((folder / name).open())) for folder in folders)
+    named = [[(row["layer"], row["sector"]) for row in rows] for rows in (of_right, of_left)]
+    assert named[0] == named[1]
+    um = [np.array([float(row["thickness_um"] or "nan") for row in rows]) for rows in (of_right, of_left)]
+    np.testing.assert_allclose(um[0], um[1], atol=0.01)
+    assert np.nanstd(um[0]) > 1
+    at = [np.array([float(row["slo_x_mm"]) for row in csv.DictReader((f / "places.csv").open())]) for f in folders]
+    np.testing.assert_allclose(
+        at[0].reshape(ascans.shape[:2]), width - at[1].reshape(ascans.shape[:2])[:, ::-1], atol=1e-4
+    )
