@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imageio.v3
 import numpy as np
 import tifffile
-from scan_files import ID, NAME, dicom, eye_dicom, eye_e2e, eye_vol, eye_xml, small_eye
+from scan_files import ID, NAME, dicom, eye_dicom, eye_e2e, eye_vol, eye_xml, oct_explorer, small_eye
 
 from inr_jax.scan_io import write_volume
 
@@ -62,6 +62,34 @@ def whole() -> dict[str, Content]:
         folders = {"xml": eye_xml(folder / "xml", eye), "dicom": eye_dicom(folder / "dicom", eye), "pictures": pictures}
         read = {kind: {path.name: path.read_bytes() for path in sorted(f.iterdir())} for kind, f in folders.items()}
     return {**files, ".vol": {"a.vol": eye_vol(eye)}, ".e2e": {"a.e2e": eye_e2e(eye)}, **read}
+
+
+@cache
+def layers() -> dict[str, bytes]:
+    """The surfaces of that scan, whose origin is at 0, in files of their own, by their names."""
+    eye, names = small_eye(), ("ILM", "RNFL", "BM")
+    some = np.round(eye.surfaces[[0, 1, 10]], 2)
+    with TemporaryDirectory() as name:
+        explorer = oct_explorer(Path(name) / "explorer.xml", some, names, ())
+        heyex = eye_xml(Path(name) / "heyex", eye) / "export.xml"
+        found = {"explorer.xml": explorer.read_bytes(), "heyex.xml": heyex.read_bytes()}
+    (z_mm, row_mm, x_mm), lines = eye.spacing, [",".join(("x_mm", "y_mm", "z_mm", *(f"{name}_um" for name in names)))]
+    for d, w in np.ndindex(some.shape[1:]):
+        depths = (f"{1000 * row_mm * row:.5f}" for row in some[:, d, w])
+        lines.append(",".join((f"{x_mm * w:.6f}", "0", f"{z_mm * d:.6f}", *depths)))
+    return found | {"surfaces.csv": "\n".join(lines).encode()}
+
+
+def layer_variants() -> Iterator[Variant]:
+    """Broken files of surfaces, and such as say the same with more words; `suffix` is the file that they were."""
+    for number, (name, found) in enumerate(layers().items()):
+        is_table = name.endswith(".csv")
+        for done, changed, ends in _damaged("layers", name, found, np.random.default_rng(number)):
+            yield Variant(name, done, changed, "any" if is_table and done.startswith("cut") else ends)
+        notes = (b"# note\n", b"# a\n# b\n") if is_table else (b"<!-- note -->", b"<?note it?>", b"\n")
+        for i, note in enumerate(notes):
+            yield Variant(name, f"a note {i}", {name: note + found if is_table else found + note}, "read")
+        yield Variant(name, "another name", {f"{NAME} {ID}{Path(name).suffix}": found}, "read")
 
 
 def variants() -> Iterator[Variant]:

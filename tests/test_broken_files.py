@@ -8,9 +8,11 @@ import broken_files
 import numpy as np
 import pytest
 from broken_files import Variant
-from scan_files import BORN, ID, NAME
+from scan_files import BORN, ID, NAME, small_eye
 
+from inr_jax import given_layers
 from inr_jax.errors import InputError
+from inr_jax.phantom import CLASSES
 from inr_jax.readers.guarded import Limit, Reader
 from inr_jax.scan import Scan
 
@@ -79,6 +81,36 @@ def test_some_broken_files_end_in_one_line_and_the_others_are_read_equal(reader,
     read = [check(variant, tmp_path / str(i), reader, wanted) for i, variant in enumerate(some)]
     assert any(read)
     assert not all(read)
+
+
+def test_broken_files_of_layers_end_in_one_line_and_whole_ones_are_read_equal(tmp_path):
+    eye = small_eye()
+    scan = Scan(eye.noisy, eye.spacing, name="eye")
+    wanted = {}
+    for name, found in broken_files.layers().items():
+        (tmp_path / name).write_bytes(found)
+        wanted[name] = given_layers.read(tmp_path / name, scan, CLASSES)
+        assert (wanted[name] > 0).any()
+    read = 0
+    for i, variant in enumerate(broken_files.layer_variants()):
+        (folder := tmp_path / str(i)).mkdir()
+        path, what = broken_files.write(folder, variant.content), f"{variant.suffix}, {variant.what}"
+        try:
+            labels = given_layers.read(path, scan, CLASSES)
+        except InputError as error:
+            said = str(error)
+            assert variant.ends != "read", f"{what}: {said}"
+            assert "\n" not in said
+            assert not any(word in said.replace(str(path), "") for word in (NAME, ID, "Traceback"))
+            continue
+        read += 1
+        assert variant.ends != "refused", f"{what}: was read"
+        assert labels.shape == scan.voxels.shape
+        assert labels.min() >= -1
+        assert labels.max() < len(CLASSES)
+        if variant.ends != "any":
+            np.testing.assert_array_equal(labels, wanted[variant.suffix], what)
+    assert read >= (i + 1) / 5
 
 
 @pytest.mark.slow
