@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inr_jax import scan_io, slo_registration
-from inr_jax.scan import Scan, Triple
+from inr_jax.scan import Scan, Triple, content_name
 
 WEAK = 15.0  # dB: less is left out by OSCAR-IB (Tewarie et al., PLoS ONE 7:e34823, 2012)
 STANDS_OUT = 6.0  # robust deviations of an A-scan that its brightest place is above its median where there is tissue
@@ -32,6 +32,7 @@ def inspect(
     scans = scan_io.read_scans(path, spacing=spacing)
     if layers is not None:
         scans = [scan_io.with_surfaces(scan, layers) for scan in scans]
+    scans = [replace(scan, name=content_name(scan)) for scan in scans]  # as `adapt` calls them: no name of a file
     for scan in scans:
         print("\n".join([scan.name, *(f"  {name:<10} {text}" for name, text in described(scan))]), flush=True)
     if figure is not None:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-from command import run, say
+from command import layers, run, say, write_image
 from real_data import real_data
 from scan_files import BORN, ID, NAME, eye_vol, small_eye
 
 from inr_jax.inspecting import concerns, described, missing
 from inr_jax.phantom import make_eye
+from inr_jax.scan import content_name
 from inr_jax.scan_figures import overview
 from inr_jax.scan_io import read_scan
 
@@ -129,6 +130,13 @@ def test_nothing_that_inspect_prints_or_draws_says_who_it_is(tmp_path, cut):
     drawn = b"" if cut else (tmp_path / "a.png").read_bytes()
     told = said.out + " ".join(said.err) + drawn.decode("latin-1")
     assert not any(word in told for word in (NAME, BORN, ID, "1951"))
+
+
+def test_inspect_calls_a_scan_as_adapt_would_and_not_by_its_file(tmp_path, capsys):
+    path = write_image(tmp_path / f"{NAME}.nii.gz", layers())
+    said = say(capsys, "inspect", path)
+    assert said.out.splitlines()[0] == content_name(read_scan(path))
+    assert NAME not in said.out
 
 
 def test_what_is_told_of_a_plain_volume_is_its_shape_and_spacing():
