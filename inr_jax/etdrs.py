@@ -98,7 +98,8 @@ def measure(
     at: mm (y, x) of the A-scans. known: the fovea's place there; else it is estimated (`fovea`). length: of the
     correlation in `deviation_of_mean`; by default no correlation gives a wider interval.
     Rows: layer, sector, thickness_um, half_interval_um (nan: not known), covered (share of the area of which the
-    thickness is known), centre, not_computable (why the mean is nan; empty where it is not).
+    thickness is known), centre (where it is from; empty where no macula is covered), not_computable (why the mean is
+    nan; empty where it is not).
     """
     why = why_not(at)
     retina = thickness.um[thickness.names.index(RETINA)]
@@ -111,7 +112,8 @@ def measure(
             mean, spread, covered = _mean(read, thickness.um[k], half, mesh.places, length)
             reason = why or (f"{covered:.0%} of the sector is covered, {LEAST:.0%} are needed" if mean != mean else "")
             found = {"layer": layer, "sector": sector.name, "thickness_um": mean, "half_interval_um": spread}
-            rows.append(found | {"covered": round(covered, 4), "centre": centre.said, "not_computable": reason})
+            said = "" if why else centre.said
+            rows.append(found | {"covered": round(covered, 4), "centre": said, "not_computable": reason})
     if why is None and all(row["not_computable"] for row in rows):
         most = max(row["covered"] for row in rows)
         why = f"no sector is covered enough: {most:.0%} of the best covered one, {LEAST:.0%} are needed"

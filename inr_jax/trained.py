@@ -171,23 +171,10 @@ def adapt_population(
     No labels come from a model that learned none: neither from others,
     nor from the scan's own. Raises InputError where steps run away.
     """
-    trained.check(population)
     fit = fit or fitter is not None
-    check_draws(trained.config, fit=fit)
-    grid = population.measured.shape
-    data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
-    pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
-    context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
-    kept = None if keep is None else kept_fits.kept_fits(keep, trained.config, trained.params, population)
-    programs = Programs() if programs is None else programs
-    key = (grid, hashlib.sha256(population.measured.tobytes()).digest(), fit)
-    axes = trained.config.model.modulation.axes
-    shares = coverage.shares(trained.built, axes, data, grid) if by_coverage else {}
-    job = adapting.Job(
-        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs,
-        key, shares,
-    )  # fmt: skip
-    own = job if fitter is None else job._replace(config=fitter.config, built=fitter.built, key=(key, "fitter"))
+    job = _job(trained, population, fit, keep, Programs() if programs is None else programs, by_coverage)
+    grid, data, programs = job.grid, job.data, job.programs
+    own = job if fitter is None else job._replace(config=fitter.config, built=fitter.built, key=(job.key, "fitter"))
     refine = _refine(own) if fit else None
     draw = programs.kept(("render", grid), lambda: render.make_render(trained.built, grid))
     hyper = model.hyper_of(trained.config)
@@ -204,6 +191,26 @@ def adapt_population(
         labels.append(classes.astype(np.int32))
     knows = has_labels(trained, population.labels is not None)
     return Answers(np.stack(intensity), np.stack(alone), np.stack(labels) if knows else None, found, seconds, losses)
+
+
+def _job(
+    trained: Trained, population: Population, fit: bool, keep: Path | None, programs: Programs, by_coverage: bool
+) -> adapting.Job:
+    """What `adapt_population` is to do, on the device."""
+    trained.check(population)
+    check_draws(trained.config, fit=fit)
+    grid = population.measured.shape
+    data = measurements.to_device(population, trained.half, trained.config.model.extent.to_dict())
+    pools = measurements.pools(population.measured, held_out=trained.config.fit.held_out)
+    context = pools.training if fit else pools.context  # what stops the fit must not have moved its start
+    kept = None if keep is None else kept_fits.kept_fits(keep, trained.config, trained.params, population)
+    key = (grid, hashlib.sha256(population.measured.tobytes()).digest(), fit)
+    axes = trained.config.model.modulation.axes
+    shares = coverage.shares(trained.built, axes, data, grid) if by_coverage else {}
+    return adapting.Job(
+        trained.config, trained.built, trained.params, data, grid, pools, context, population.names, kept, programs,
+        key, shares,
+    )  # fmt: skip
 
 
 def _check_finite(name: str, values: Float[np.ndarray, "*grid C"]) -> None:

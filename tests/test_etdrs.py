@@ -163,6 +163,7 @@ def test_what_covers_no_macula_is_not_computable_and_says_why(at, why):
     found = etdrs.measure(thick(np.full(at.shape[:2], 300.0)), at, "R")
     assert found.why_not == why
     assert found.centre is None
+    assert {row["centre"] for row in found.rows} == {""}
     assert len(found.rows) == 9
     assert all(np.isnan(row["thickness_um"]) and row["not_computable"] == why for row in found.rows)
 
