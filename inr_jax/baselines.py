@@ -3,7 +3,8 @@
 Rows called an oracle see what no user has (noise-free slices, true labels): yardsticks, not competitors.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from inr_jax.types import Population
 
 LAYERED = 0.98  # share of the A-scans that a stack of layers must cross
 Geometry = tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]  # a grid's spacing and offset in mm
+Answer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (intensity [*grid C], valid [*grid]) -> intensity
 
 
 class Prediction(NamedTuple):
@@ -35,6 +37,7 @@ class Prediction(NamedTuple):
     intensity: Float[np.ndarray, "N *grid C"] | None
     labels: Int[np.ndarray, "N *grid"] | None
     note: str  # its parameters, or why it says nothing
+    seconds: Sequence[float] | None = None  # for each scan, tuning and training apart; None: not taken
 
 
 def all_baselines(
@@ -44,7 +47,7 @@ def all_baselines(
 
     Intensities are clipped to [0, 1]. Names that begin with "oracle" see the truth of the measured slices.
     """
-    out = {kind: Prediction(_interpolated(test, kind), None, "") for kind in KINDS}
+    out = {kind: _interpolated(test, kind) for kind in KINDS}
     tuned = None if axis_masks(test.measured) is None else tune_denoiser(validation, quick)
     out |= _denoised(test, tuned)
     if test.measured.ndim == 3:
@@ -138,15 +141,26 @@ def oracle_labels(labels: Int[np.ndarray, "*grid"], measured: Bool[np.ndarray, "
     return out
 
 
-def _interpolated(test: Population, kind: str) -> Float[np.ndarray, "N *grid C"]:
+def _scan_by_scan(test: Population, answer: Answer, note: str, shown: str | None = None) -> Prediction:
+    """What `answer` makes of each scan's measurement, clipped to [0, 1]. shown: what a progress bar is called."""
+    found, seconds = [], []
+    scans = list(zip(test.intensity, test.valid, strict=True))
+    for intensity, valid in progress.bar(scans, shown, unit="scan", disable=shown is None):
+        began = time.perf_counter()
+        found.append(np.clip(answer(intensity, valid), 0, 1))
+        seconds.append(time.perf_counter() - began)
+    return Prediction(np.stack(found), None, note, seconds)
+
+
+def _interpolated(test: Population, kind: str) -> Prediction:
     masks = axis_masks(test.measured)
-    out = [
-        interpolate(intensity, test.measured & valid, kind)
-        if masks is None
-        else spread(measured_samples(intensity, valid, masks), masks, kind)
-        for intensity, valid in zip(test.intensity, test.valid, strict=True)
-    ]
-    return np.clip(np.stack(out), 0, 1)
+
+    def answer(intensity: Float[np.ndarray, "*grid C"], valid: Bool[np.ndarray, "*grid"]) -> np.ndarray:
+        if masks is None:
+            return interpolate(intensity, test.measured & valid, kind)
+        return spread(measured_samples(intensity, valid, masks), masks, kind)
+
+    return _scan_by_scan(test, answer, "")
 
 
 def _denoised(test: Population, tuned: Tuned | None) -> dict[str, Prediction]:
@@ -155,14 +169,13 @@ def _denoised(test: Population, tuned: Tuned | None) -> dict[str, Prediction]:
     masks = axis_masks(test.measured)
     if masks is None or tuned is None:
         return {name: Prediction(None, None, "not applicable to scattered samples") for name in names.values()}
-    out = {}
-    for family, name in names.items():
-        scans = []
-        for intensity, valid in zip(test.intensity, test.valid, strict=True):
-            samples = measured_samples(intensity, valid, masks)
-            scans.append(np.clip(spread(denoise(samples, family, tuned.parameters[family]), masks, "linear"), 0, 1))
-        out[name] = Prediction(np.stack(scans), None, _note(tuned, family))
-    return out
+
+    def answer(family: str) -> Answer:
+        return lambda intensity, valid: spread(
+            denoise(measured_samples(intensity, valid, masks), family, tuned.parameters[family]), masks, "linear"
+        )
+
+    return {name: _scan_by_scan(test, answer(family), _note(tuned, family)) for family, name in names.items()}
 
 
 def _note(tuned: Tuned, family: str) -> str:
@@ -181,16 +194,15 @@ def _registered(validation: Population, test: Population, tuned: Tuned | None, q
         return Prediction(None, None, f"not applicable: wants {BSCANS}")
     found = tune_registration(validation, tuned, quick)
     every = tuple(np.ones(size, bool) for size in test.measured.shape[1:])
-    out = []
-    scans = list(zip(test.intensity, test.valid, strict=True))
-    for intensity, valid in progress.bar(scans, "baselines: registering B-scans", unit="scan"):
-        samples = measured_samples(intensity, valid, (mask, *every))
-        out.append(np.clip(interpolate_registered(samples, mask, found), 0, 1))
     note = (
         f"demons: {_values(found.field)}; driven by {found.family}: {_values(found.driving)}; carries {found.family}:"
         f" {_values(found.carried)}; validation {found.psnr:.2f} dB"
     )
-    return Prediction(np.stack(out), None, note)
+
+    def answer(intensity: Float[np.ndarray, "*grid C"], valid: Bool[np.ndarray, "*grid"]) -> np.ndarray:
+        return interpolate_registered(measured_samples(intensity, valid, (mask, *every)), mask, found)
+
+    return _scan_by_scan(test, answer, note, "baselines: registering B-scans")
 
 
 def _atlas(train: Population, test: Population) -> Prediction:

@@ -75,7 +75,6 @@ class Evaluation(NamedTuple):
 def score_all(
     population: Population,
     predictions: dict[str, Prediction],
-    seconds: dict[str, list[float]],
     *,
     split: str,
     layered: bool,
@@ -91,7 +90,7 @@ def score_all(
             facts: Row = {"subject": name, "person": person, "split": split, "method": method, "note": population.note}
             facts |= {"conventions": scoring.conventions}
             by_label = _layer_rows(population, prediction, i) if layered else []
-            timing = {"seconds": seconds[method][i]} if method in seconds else {}
+            timing = {} if prediction.seconds is None else {"seconds": prediction.seconds[i]}
             for row in _scan_rows(population, prediction, i, scoring):
                 rows.append(facts | row | metrics.over_layers(by_label, row["kind"]) | timing)
             layers += [facts | row for row in by_label]
@@ -161,7 +160,6 @@ def assess(
     rows, layers = score_all(
         population,
         predictions,
-        {name: a.seconds for name, a in answers.items()},
         split=split,
         layered=model.is_oct and population.measured.ndim == 3,
         scoring=scoring,
@@ -176,7 +174,7 @@ def own_predictions(model: Trained, answers: Mapping[str, Answers]) -> dict[str,
     notes += ["learned from the scan's own labels on its fitted B-scans, too"] if model.config.adapt.labels else []
     predictions = {}
     for name, answer in answers.items():
-        predictions[name] = Prediction(answer.intensity, answer.labels, "; ".join(notes))
+        predictions[name] = Prediction(answer.intensity, answer.labels, "; ".join(notes), answer.seconds)
         if has_residual:
             predictions[f"{name}, field alone"] = Prediction(answer.field, None, "")
     return predictions

@@ -157,10 +157,8 @@ def _assess(
     answers = {name: Answers(intensity, intensity, labels, [rendered.adapted], [seconds], [rendered.losses])}
     learned = labels is not None and model.config.adapt.labels
     how = "learned from the labels of the kept B-scans, too" if learned else ""
-    predictions = {name: Prediction(intensity, labels, how)} | _baselines(population, kept, unit, quick)
-    rows, layers = score_all(
-        population, predictions, {name: [seconds]}, split=f"keep every {keep_every}", layered=bool(classes)
-    )
+    predictions = {name: Prediction(intensity, labels, how, [seconds])} | _baselines(population, kept, unit, quick)
+    rows, layers = score_all(population, predictions, split=f"keep every {keep_every}", layered=bool(classes))
     return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None)), rendered
 
 

@@ -178,9 +178,7 @@ def _rows(group: Group, intensity: list[np.ndarray], labels: list[np.ndarray], s
     """The rows of one variant."""
     name, scans = trained.own_name(group.config), group.validation
     knows = group.classes and group.config.model.segmentation
-    answer = Prediction(np.stack(intensity), np.stack(labels) if knows else None, "")
+    answer = Prediction(np.stack(intensity), np.stack(labels) if knows else None, "", [seconds] * len(scans.names))
     layered = group.config.data.name in trained.OCT and scans.measured.ndim == 3
-    rows, _ = evaluate.score_all(
-        scans, {name: answer}, {name: [seconds] * len(scans.names)}, split=SPLIT, layered=layered
-    )
+    rows, _ = evaluate.score_all(scans, {name: answer}, split=SPLIT, layered=layered)
     return [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row.items()} for row in rows]

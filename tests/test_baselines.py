@@ -218,6 +218,7 @@ def test_images_have_baselines_too_and_scattered_pixels_no_denoiser():
     loose = [population._replace(measured=scattered((24, 24))) for population in sets]
     predictions = baselines.all_baselines(*loose, quick=True)
     assert predictions["cubic"].intensity.shape == (3, 24, 24, 3)
+    assert len(predictions["cubic"].seconds) == 3
     denoised = predictions["gaussian + linear (tuned)"]
     assert denoised.intensity is None
     assert "scattered" in denoised.note

@@ -69,7 +69,7 @@ def test_a_variant_has_the_numbers_of_the_train_command_and_of_the_model_it_rest
     scans = data.load(config.data, "validation")
     answer = trained.adapt_population(model, scans)
     predictions = {"inr_jax, 2 steps": Prediction(answer.intensity, answer.labels, "")}
-    rows, _ = evaluate.score_all(scans, predictions, {}, split="validation", layered=True)
+    rows, _ = evaluate.score_all(scans, predictions, split="validation", layered=True)
     assert [row["method"] for row in rows] == [row["method"] for row in at_once[0]["rows"]]
     close({"curve": [], "rows": rows}, {"curve": [], "rows": at_once[0]["rows"]})
 

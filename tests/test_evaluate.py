@@ -78,13 +78,13 @@ def test_an_image_is_written_the_way_round_it_was(tmp_path, mirrored):
 
 def shifted(population) -> Prediction:
     """The truth, labels one row too deep."""
-    return Prediction(population.truth, np.roll(population.truth_labels, 1, axis=2), "")
+    return Prediction(population.truth, np.roll(population.truth_labels, 1, axis=2), "", [1.0] * 4)
 
 
 def test_every_scan_method_kind_and_label_has_its_row_and_the_means_of_labels_stand_with_the_scan():
     eyes = layered_population()
     predictions = {"ours": shifted(eyes), "linear": Prediction(eyes.intensity, None, "")}
-    rows, layers = evaluate.score_all(eyes, predictions, {"ours": [1.0] * 4}, split="test", layered=True)
+    rows, layers = evaluate.score_all(eyes, predictions, split="test", layered=True)
     assert len(rows) == 2 * 4 * 2
     assert len(layers) == 4 * 2 * 3  # of the method that predicts labels
     assert {(row["split"], row["person"]) for row in rows + layers} == {("test", "p0"), ("test", "p1")}
@@ -98,7 +98,7 @@ def test_every_scan_method_kind_and_label_has_its_row_and_the_means_of_labels_st
 
 def test_labels_that_are_no_layers_have_no_borders():
     eyes = layered_population(people=1, eyes=1)
-    rows, layers = evaluate.score_all(eyes, {"ours": shifted(eyes)}, {}, split="test", layered=False)
+    rows, layers = evaluate.score_all(eyes, {"ours": shifted(eyes)}, split="test", layered=False)
     assert layers == []
     assert not {"assd_px", "thickness_mae_um"} & set(rows[0])
 
@@ -112,7 +112,7 @@ def test_what_is_said_to_be_undefined_is_what_has_no_score(labelled, layered, ro
     ours = shifted(eyes)
     eyes = eyes if labelled else eyes._replace(labels=None, truth_labels=None)
     scores, layers = evaluate.score_all(
-        eyes, {"a": ours}, {}, split="test", layered=layered, scoring=evaluate.Scoring(conventions)
+        eyes, {"a": ours}, split="test", layered=layered, scoring=evaluate.Scoring(conventions)
     )
     said = metrics.undefined(eyes, bool(layers), conventions)
     watched = ("psnr", "ssim", "ms_ssim", "gmsd", "dice", "assd_um", "hd95_um", "thickness_mae_um")
@@ -134,6 +134,4 @@ def test_the_flag_offers_the_conventions_that_there_are_and_others_are_refused()
     assert tuple(command_flags.FLAGS["conventions"].options["enum_values"]) == metrics.CONVENTIONS
     eyes = layered_population(people=1, eyes=1, shape=(3, 20, 16))
     with pytest.raises(InputError, match="conventions: expected one of inr_jax, interp_oct; found theirs"):
-        evaluate.score_all(
-            eyes, {"a": shifted(eyes)}, {}, split="test", layered=False, scoring=evaluate.Scoring("theirs")
-        )
+        evaluate.score_all(eyes, {"a": shifted(eyes)}, split="test", layered=False, scoring=evaluate.Scoring("theirs"))

@@ -81,9 +81,9 @@ def test_a_weights_file_adds_a_column_and_without_it_there_is_none(file):
     eye = layered_population(people=1, eyes=1)
     predictions = {"linear": Prediction(eye.intensity, None, "")}
     scoring = evaluate.scoring_of("inr_jax", file)
-    rows, _ = evaluate.score_all(eye, predictions, {}, split="test", layered=False, scoring=scoring)
+    rows, _ = evaluate.score_all(eye, predictions, split="test", layered=False, scoring=scoring)
     assert rows[0]["lpips"] > 0
-    rows, _ = evaluate.score_all(eye, predictions, {}, split="test", layered=False)
+    rows, _ = evaluate.score_all(eye, predictions, split="test", layered=False)
     assert "lpips" not in rows[0]
 
 

@@ -175,7 +175,7 @@ def names(learned: Learned) -> tuple[str, str]:
 
 def scored(scans: Scans, predictions: dict[str, Prediction], *, split: str, layered: bool) -> Iterator[Row]:
     """The scores of a row for each method and kind of places: means over people, and each person's."""
-    rows, _ = evaluate.score_all(scans.population, predictions, {}, split=split, layered=layered)
+    rows, _ = evaluate.score_all(scans.population, predictions, split=split, layered=layered)
     for method, prediction in predictions.items():
         for kind in dict.fromkeys(row["kind"] for row in rows):
             own = [row for row in rows if (row["method"], row["kind"]) == (method, kind)]

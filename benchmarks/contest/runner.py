@@ -194,7 +194,13 @@ class Runner:
         placed = scans.on_device(scored, half, config)
         layered = config.data.name in trained.OCT and scored.measured.ndim == 3
         found = answers.scored(placed, predictions, split=job.split, layered=layered)
-        return [self._row(job, scores, UNTRAINED, NEVER, 0, len(scored.names)) for scores in found]
+        took = {
+            name: {"seconds_per_scan": each.seconds and float(np.mean(each.seconds))}
+            for name, each in predictions.items()
+        }
+        return [
+            self._row(job, scores, UNTRAINED, NEVER | took[scores["method"]], 0, len(scored.names)) for scores in found
+        ]
 
     def _row(self, job: Job, scores: Row, facts: dict, adapted: dict, steps: int, count: int) -> Row:
         device = jax.devices()[0].device_kind
