@@ -23,7 +23,7 @@ def rows():
         "atlas": Prediction(None, np.stack([eyes.labels[0]] * 8), ""),
         "linear": Prediction(eyes.intensity, None, ""),
     }
-    return evaluate.score_all(eyes, predictions, {}, split="test", layered=True)[1]
+    return evaluate.score_all(eyes, predictions, split="test", layered=True)[1]
 
 
 def test_every_person_is_a_dot_in_both_panels_for_each_layer_and_method():
