@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inr_jax import calibration, en_face, page, tables, thickness_files
-from inr_jax.between import ORIGINS
+from inr_jax.between import NOT_ESTIMABLE, ORIGINS
 from inr_jax.dicom_files import new_study, write_dicom
 from inr_jax.grids import Grid
 from inr_jax.scan import Scan, is_placed
@@ -48,7 +48,7 @@ def write_layers(
     if rendered.like is not None:
         return ["surfaces and thickness are taken along a scan's own A-scans: none are written on another image's grid"]
     doubt, index = rendered.doubt, rendered.bscan_index
-    is_known = None if doubt is None else (rendered.origin != ORIGINS.index("not estimable")).any(axis=1)
+    is_known = (rendered.origin != NOT_ESTIMABLE).any(axis=1)
     half = None if doubt is None else doubt.thickness_half
     found = Labelled(
         labels=without_specks(rendered.labels),
@@ -60,7 +60,7 @@ def write_layers(
         laterality=scan.laterality,
         half=half,
         level=None if half is None else calibration.LEVEL,
-        known=is_known,
+        known=None if doubt is None and is_known.all() else is_known,
         note=model.mark,
     )
     said = thickness_files.write(folder, found, scan.name)

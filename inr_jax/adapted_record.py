@@ -19,9 +19,11 @@ def of(scan: str, model: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_model(folder: Path, model: Trained) -> str:
-    """Digest of all that answers: weights, config, calibration and what is known of the population."""
+    """Digest of all that answers: weights, config, how folds were prepared, calibration and the population known."""
     found = hashlib.sha256(calibrate.digest(model).encode())
     found.update(model.config.to_json_best_effort(sort_keys=True).encode())
+    if model.prepared is not None:
+        found.update(repr(model.prepared).encode())
     for name in (calibrate.FILE, likeness.FILE):
         path = folder / name
         found.update(path.read_bytes() if path.is_file() else b"none")

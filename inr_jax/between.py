@@ -23,6 +23,7 @@ from inr_jax.trained import Adapted, Answers, Trained
 from inr_jax.types import Population
 
 ORIGINS = ("synthesised", "measured", "not estimable")  # of a voxel, as measured.nii.gz numbers them
+NOT_ESTIMABLE = ORIGINS.index("not estimable")
 AT_ONCE = 1024  # loose places: so many are asked at once, whatever their number, so that one program serves all
 SAME_PLACE = 1e-6  # voxels
 THICKNESS = "noise-free"  # of labels, in which there is no noise: what intervals of thickness hold, whatever `of` says
@@ -123,27 +124,33 @@ class Answered:
         return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(index)], *blocks)
 
     def _columns(self, index: Float[np.ndarray, "H W 3"]) -> Plane:
-        seen = self.undo.seen_at(index, self.population.measured.shape)
+        shape = self.population.measured.shape
+        seen, held = self.undo.seen_at(index, shape), self.undo.holds(index, shape)
         values, probability = map(np.asarray, self.ask(self.adapted, self.data, jnp.asarray(seen, jnp.float32)))
         if self.left.length:
             mm = (seen * self.population.spacing[0]).reshape(-1, 3)
             values = values + residual.at_points(self.left, mm)[:, 0].reshape(values.shape)
-        found = Plane(np.clip(values, 0, 1).astype(np.float32), probability, self._origin(seen), None, None)
+        if not held.all():  # its lowest intensity and no label
+            values = held * values
+            probability = np.where(held[..., None], probability, np.arange(probability.shape[-1]) == 0)
+        found = Plane(np.clip(values, 0, 1).astype(np.float32), probability, self._origin(seen, held), None, None)
         if self.evidence is None or self.calibration is None:
             return found
         rows = abs(float(index[1, 0, 1] - index[0, 0, 1])) if len(index) > 1 else 1.0
         row_mm = rows * float(self.population.spacing[0][1])
         told = doubt.ask_at(self.evidence, seen, found.intensity, found.labels, row_mm)
-        stated = calibrate.state(self.calibration, self.of, told, found.labels)
-        origin = np.where(stated.estimable, found.origin, ORIGINS.index("not estimable")).astype(np.int8)
+        stated = calibrate.state(self.calibration, self.of, told._replace(inside=told.inside & held), found.labels)
+        if stated.thickness is not None and not held.all():
+            stated.thickness[:, ~held.any(axis=0)] = np.nan
+        origin = np.where(stated.estimable, found.origin, NOT_ESTIMABLE).astype(np.int8)
         return found._replace(origin=origin, stated=stated, thickness=told.thickness)
 
-    def _origin(self, seen: Float[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
-        """Measured: in a B-scan of the scan's own, at valid voxels."""
+    def _origin(self, seen: Float[np.ndarray, "H W 3"], held: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
+        """Measured: in a B-scan of the scan's own, at valid voxels. Not estimable: outside of what the model saw."""
         nearest = np.rint(seen).astype(int)
         bscan, row, column = np.moveaxis(np.clip(nearest, 0, np.array(self.population.measured.shape) - 1), -1, 0)
         is_own = np.isclose(seen[..., 0], bscan) & (nearest[..., 1] == row) & (nearest[..., 2] == column)
-        return (is_own & self.population.valid[0, bscan, row, column]).astype(np.int8)
+        return np.where(held, is_own & self.population.valid[0, bscan, row, column], NOT_ESTIMABLE).astype(np.int8)
 
 
 def answered(
@@ -180,64 +187,63 @@ def _planes(grid: Grid) -> Iterator[Float[np.ndarray, "H W 3"]]:
 class Volume(NamedTuple):
     """What is answered on a grid."""
 
-    intensity: Float[np.ndarray, "P H W"]  # in [0, 1]
+    intensity: Float[np.ndarray, "P H W"]  # in the scan's units
     labels: Int[np.ndarray, "P H W"]
     origin: Int[np.ndarray, "P H W"]
     doubt: Doubted | None
 
 
-def volume_of(scan: Answered, grid: Grid, unit: float) -> Volume:
-    """The answer on a grid, a B-scan at a time. unit: of the scan's intensities, what [0, 1] spans there."""
-    shape = tuple(map(len, grid))
+def volume_of(scan: Answered, grid: Grid) -> Volume:
+    """The answer on a grid, a B-scan at a time."""
+    shape, told = tuple(map(len, grid)), []
     intensity, labels, origin = np.empty(shape, np.float32), np.empty(shape, np.int8), np.empty(shape, np.int8)
-    told = []
     for i, index in enumerate(progress.bar(_planes(grid), "render", total=len(grid[0]), unit="B-scan")):
-        plane = scan.plane(index)
-        intensity[i], labels[i], origin[i] = plane.intensity, plane.labels, plane.origin
+        plane, (low, high) = scan.plane(index), map(float, scan.undo.unit_at(grid[0][i]))
+        intensity[i] = preprocessing.from_unit_range(plane.intensity, low, high)
+        labels[i], origin[i] = plane.labels, plane.origin
         if plane.stated is not None:
-            told.append((plane.stated, plane.thickness))
-    doubted = None if scan.calibration is None else _doubted(scan.of, scan.calibration, told, origin, unit)
+            told.append((plane.stated._replace(half=plane.stated.half * (high - low)), plane.thickness))
+    doubted = None if scan.calibration is None else _doubted(scan.of, scan.calibration, told, origin)
     return Volume(intensity, labels, origin, doubted)
 
 
 Within = tuple[Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]
 
 
-def volume_in(scan: Answered, planes: Iterable[Within], shape: tuple[int, int, int], unit: float) -> Volume:
+def volume_in(scan: Answered, planes: Iterable[Within], shape: tuple[int, int, int]) -> Volume:
     """The answer on any grid, by the fractional voxels of the scan in which each of its B-scans lies and which of them
 
-    are the scan's: elsewhere intensity and label are 0 and nothing is estimable. No thicknesses. unit: as `volume_of`.
+    are the scan's: elsewhere are its lowest intensity and no label, and nothing is estimable. No thicknesses.
     """
-    intensity, labels = np.zeros(shape, np.float32), np.zeros(shape, np.int8)
-    origin = np.full(shape, ORIGINS.index("not estimable"), np.int8)
-    half, wrong, knows_wrong = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), False
+    intensity, labels = np.full(shape, np.min(scan.undo.low), np.float32), np.zeros(shape, np.int8)
+    origin, knows_wrong = np.full(shape, NOT_ESTIMABLE, np.int8), False
+    half, wrong = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     for i, (index, inside) in enumerate(progress.bar(planes, "render", total=shape[0], unit="B-scan")):
         if not inside.any():
             continue
         is_upright = np.ptp(index[..., [0, 2]], axis=0).max() <= SAME_PLACE
         found = _some(scan.plane(index), inside) if is_upright else scan.points(index[inside])
-        intensity[i][inside], labels[i][inside] = found.intensity[0], found.labels[0]
-        origin[i][inside] = found.origin[0]
+        low, high = scan.undo.unit_at(index[inside][:, 0])
+        intensity[i][inside] = preprocessing.from_unit_range(found.intensity[0], low, high)
+        labels[i][inside], origin[i][inside] = found.labels[0], found.origin[0]
         if found.stated is not None:
-            half[i][inside] = np.where(found.stated.estimable[0], found.stated.half[0] * unit, np.nan)
+            half[i][inside] = np.where(found.stated.estimable[0], found.stated.half[0] * (high - low), np.nan)
             if found.stated.wrong is not None:
                 knows_wrong = True
                 wrong[i][inside] = np.where(found.stated.estimable[0], found.stated.wrong[0], np.nan)
     if scan.calibration is None:
         return Volume(intensity, labels, origin, None)
-    people = len(scan.calibration.people[1])
-    return Volume(intensity, labels, origin, Doubted(scan.of, people, half, wrong if knows_wrong else None, None, None))
+    told = (len(scan.calibration.people[1]), half, wrong if knows_wrong else None, None, None)
+    return Volume(intensity, labels, origin, Doubted(scan.of, *told))
 
 
-def _doubted(
-    of: str, calibration: Calibration, told: list[tuple], origin: Int[np.ndarray, "P H W"], unit: float
-) -> Doubted:
-    unknown = origin == ORIGINS.index("not estimable")
+def _doubted(of: str, calibration: Calibration, told: list[tuple], origin: Int[np.ndarray, "P H W"]) -> Doubted:
+    unknown = origin == NOT_ESTIMABLE
 
     def lain(values: list) -> Float[np.ndarray, "P H W"]:
         return np.where(unknown, np.nan, np.stack(values)).astype(np.float32)
 
-    people, half = len(calibration.people[1]), lain([stated.half * unit for stated, _ in told])
+    people, half = len(calibration.people[1]), lain([stated.half for stated, _ in told])
     if told[0][0].wrong is None:
         return Doubted(of, people, half, None, None, None)
     wrong = lain([stated.wrong for stated, _ in told])

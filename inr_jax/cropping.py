@@ -3,6 +3,7 @@
 What is left is a scan whose origin has moved: every voxel stays at its place in mm.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -49,19 +50,19 @@ def extent(scan: Scan) -> Float[np.ndarray, "3"]:
     return found
 
 
-def to_box(scan: Scan, half: Float[np.ndarray, "3"]) -> tuple[Scan, list[str]]:
+def to_box(scan: Scan, half: Float[np.ndarray, "3"], axes: Sequence[int] = (0, 1, 2)) -> tuple[Scan, list[str]]:
     """A retina's scan in a box of half-extent `half` mm, and what was left out; one that fits comes back as it is.
 
     Rows are those that hold most of the retina; A-scans and B-scans those round the middle, A-scans of a single B-scan
     round its foveal pit where surfaces show one. Nothing is cropped where that would leave too little to be a scan, or
-    open a circle. Raises InputError where the image shows no retina.
+    open a circle. axes: those that may be cropped. Raises InputError where the image shows no retina.
     """
     if (2 * half[1:] / scan.spacing[1:] < LEAST).any():
         return scan, []
     if is_placed(scan) and scan.pattern == "circle" and 2 in beyond(scan, half):
         return scan, []
     window, remarks = [slice(0, n) for n in scan.voxels.shape], []
-    for axis in beyond(scan, half):
+    for axis in sorted({*axes} & {*beyond(scan, half)}):
         total, known = scan.voxels.shape[axis], 2 * float(half[axis])
         count, more = max(1, int(known / scan.spacing[axis] + 1e-3)), ""
         if axis == 2 and is_placed(scan):

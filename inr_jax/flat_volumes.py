@@ -1,6 +1,7 @@
-"""One dense volume made ready for a fold: B-scans chosen, flattened, scaled, cropped; the SLO read where they lie."""
+"""One volume made as folds hold it: B-scans chosen, flattened, scaled, cropped; the SLO read where they lie."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -36,6 +37,14 @@ class Options(NamedTuple):
     normalise_by: str  # of NORMALISE_BY: B-scans whose percentiles are taken; of others they are interpolated
     crop: tuple[int, int]  # rows, A-scans; 0: all
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> "Options | None":
+        """What JSON gives back of one's `_asdict`, or of None."""
+        if content is None:
+            return None
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+        return cls(**values)
+
 
 class FlatVolume(NamedTuple):
     """What a fold holds of one volume; even B-scans are the fitted ones."""
@@ -45,6 +54,28 @@ class FlatVolume(NamedTuple):
     labels: Int[np.ndarray, "P h w"] | None
     slo: Float[np.ndarray, "P w"] | None  # in [0, 1]
     spacing: tuple[float, float, float]  # mm between B-scans, rows, A-scans
+
+
+def options_of(config: Mapping[str, Any], part: str) -> Options:
+    """How volumes of a part (train, test) are prepared by a config of `inr-jax prepare`, or as a manifest holds one.
+
+    Raises InputError for values that make no sense.
+    """
+    flatten = config["flatten"]
+    try:
+        return checked_options(
+            Options(
+                fitted_every=config["fitted_every"],
+                membrane=flatten[part]["membrane"],
+                bscans=flatten[part]["bscans"],
+                target=flatten["target"],
+                percentiles=tuple(config["percentiles"]),
+                normalise_by=config["normalise_by"],
+                crop=tuple(config["crop"]),
+            )
+        )
+    except InputError as error:
+        raise InputError(f"config, {part} volumes: {error}") from error
 
 
 def checked_options(options: Options) -> Options:
@@ -87,15 +118,11 @@ def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Re
     """
     places = chosen_bscans(scan.voxels.shape[0], options.fitted_every, file)
     rows, columns = scan.voxels.shape[1:]
-    shift, source, missing = _shift(scan, places, options, file)
-    low, high = _range(scan, places, options, file)
+    shift, source, missing = shift_of(scan, places, options, f"{file}: {scan.name}")
+    low, high = range_of(scan, places[:: NORMALISE_BY[options.normalise_by]], places, options, f"{file}: {scan.name}")
     box = crop_box((rows, columns), options, file)
-    chosen = scan.voxels[places]
-    scaled = (chosen - low[:, None, None]) / (high - low)[:, None, None]
-    flat = move_rows(np.clip(scaled, 0.0, 1.0).astype(np.float32), shift, edge=False)[:, *box]
-    measured = np.ones(chosen.shape, bool) if scan.valid is None else np.asarray(scan.valid)[places]
-    valid = move_rows(measured, shift, edge=False)[:, *box]
-    labels = None if scan.labels is None else move_rows(scan.labels[places], shift, edge=True)[:, *box]
+    start, height = box[0].start, box[0].stop - box[0].start
+    (voxels, valid, labels), clipped = in_window(scan, places, (low, high), shift - start, height)
     slo, how = (None, "none") if scan.slo is None else sampled_slo(scan, places, file)
     record = Record(
         name=scan.name,
@@ -110,19 +137,38 @@ def flat_volume(scan: Scan, options: Options, file: str) -> tuple[FlatVolume, Re
         shift=shift,
         low=low,
         high=high,
-        clipped=float(((scaled < 0) | (scaled > 1)).mean()),
-        crop_start=(box[0].start, box[1].start),
-        crop_shape=(flat.shape[1], flat.shape[2]),
+        clipped=clipped,
+        crop_start=(start, box[1].start),
+        crop_shape=voxels[..., box[1]].shape[1:],
         membrane=source,
         membrane_missing=missing,
         slo=how,
     )
     spacing = (scan.spacing[0] * options.fitted_every / 2, *scan.spacing[1:])
-    return FlatVolume(flat, valid, labels, None if slo is None else slo[:, box[1]], spacing), record
+    labels, slo = (None if array is None else array[..., box[1]] for array in (labels, slo))
+    return FlatVolume(voxels[..., box[1]], valid[..., box[1]], labels, slo, spacing), record
 
 
-def _shift(
-    scan: Scan, places: Int[np.ndarray, " P"], options: Options, file: str
+Window = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # voxels in [0, 1], valid, labels
+
+
+def in_window(
+    scan: Scan, places: Int[np.ndarray, " P"], ends: tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]],
+    shift: Int[np.ndarray, "P W"], rows: int,
+) -> tuple[Window, float]:  # fmt: skip
+    """B-scans at `places`, `ends` of each as 0 and 1, A-scans moved down into so many rows; the share beyond `ends`."""
+    chosen = scan.voxels[places]
+    low, high = (end[:, None, None] for end in ends)
+    scaled = (chosen - low) / (high - low)
+    flat = move_rows(np.clip(scaled, 0.0, 1.0).astype(np.float32), shift, edge=False, window=rows)
+    measured = np.ones(chosen.shape, bool) if scan.valid is None else np.asarray(scan.valid)[places]
+    valid = move_rows(measured, shift, edge=False, window=rows)
+    labels = None if scan.labels is None else move_rows(scan.labels[places], shift, edge=True, window=rows)
+    return (flat, valid, labels), float(((scaled < 0) | (scaled > 1)).mean())
+
+
+def shift_of(
+    scan: Scan, places: Int[np.ndarray, " P"], options: Options, where: str
 ) -> tuple[Int[np.ndarray, "P W"], str, float]:
     """Rows that flatten the chosen B-scans, where the membrane came from, and the share of A-scans without it."""
     rows, columns = scan.voxels.shape[1:]
@@ -132,13 +178,13 @@ def _shift(
     if source == "auto":
         source = "labels" if scan.labels is not None else "surfaces" if scan.surfaces is not None else "image"
     looked_at = places[::2] if options.bscans == "fitted" else places
-    lines = _membrane(scan, looked_at, source, file)
-    known = filled_membrane(lines, rows, f"{file}: {scan.name} (membrane: {source})")
+    lines = _membrane(scan, looked_at, source, where)
+    known = filled_membrane(lines, rows, f"{where} (membrane: {source})")
     shift = flattening_shift(between(known, looked_at, places), rows, options.target)
     return shift, f"{source} of {options.bscans} B-scans", float(1 - is_seen(lines, rows).mean())
 
 
-def _membrane(scan: Scan, bscans: Int[np.ndarray, " K"], source: str, file: str) -> Float[np.ndarray, "K W"]:
+def _membrane(scan: Scan, bscans: Int[np.ndarray, " K"], source: str, where: str) -> Float[np.ndarray, "K W"]:
     """The last row above Bruch's membrane in some B-scans, NaN where it is not seen."""
     if source == "image":
         valid = None if scan.valid is None else scan.valid[bscans]
@@ -147,21 +193,20 @@ def _membrane(scan: Scan, bscans: Int[np.ndarray, " K"], source: str, file: str)
         return membrane_of_labels(scan.labels[bscans])
     if source == "surfaces" and scan.surfaces is not None:
         return np.ceil(scan.surfaces[-1, bscans]).astype(float) - 1  # the surface lies between two rows
-    raise InputError(f"{file}: {scan.name}: membrane: expected {source}; found none in the scan")
+    raise InputError(f"{where}: membrane: expected {source}; found none in the scan")
 
 
-def _range(
-    scan: Scan, places: Int[np.ndarray, " P"], options: Options, file: str
+def range_of(
+    scan: Scan, looked_at: Int[np.ndarray, " K"], places: Int[np.ndarray, " P"], options: Options, where: str
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """What becomes 0 and 1 in every chosen B-scan, by the measured voxels of the fitted ones alone, or by its own."""
-    looked_at = places[:: NORMALISE_BY[options.normalise_by]]
+    """What becomes 0 and 1 in every chosen B-scan, by the measured voxels of some: others are between these."""
     ranges = []
     for place in looked_at:
         valid = np.ones(scan.voxels.shape[1:], bool) if scan.valid is None else scan.valid[place]
         values = scan.voxels[place][valid]
         low, high = np.percentile(values, options.percentiles) if values.size else (0.0, 0.0)
         if low >= high:
-            raise InputError(f"{file}: {scan.name}: B-scan {place}: expected an image, found the value {low:g} alone")
+            raise InputError(f"{where}: B-scan {place}: expected an image, found the value {low:g} alone")
         ranges.append((low, high))
     low, high = between(np.array(ranges), looked_at, places).T
     return low, high
@@ -183,18 +228,23 @@ def sampled_slo(scan: Scan, places: Int[np.ndarray, " P"], file: str) -> tuple[F
     By geometry where the scan says where its A-scans lie; otherwise by index: its corners are the scan's.
     """
     assert scan.slo is not None
-    if scan.slo.min() == scan.slo.max():
-        raise InputError(f"{file}: {scan.name}: SLO: expected an image, found the value {scan.slo.min():g} everywhere")
-    pixels, how = _slo_pixels(scan, places)
-    inside = _on_image(pixels, scan.slo.shape)
+    pixels, how = slo_pixels(scan, places)
+    return read_slo(scan.slo, pixels, f"{file}: {scan.name}"), how
+
+
+def read_slo(slo: Float[np.ndarray, "Y X"], pixels: Float[np.ndarray, "P W 2"], where: str) -> Float[np.ndarray, "P W"]:
+    """An SLO in [0, 1] at (row, column), linear between pixels. Raises InputError where it is even or nothing on it."""
+    low, high = float(slo.min()), float(slo.max())
+    if low == high:
+        raise InputError(f"{where}: SLO: expected an image, found the value {low:g} everywhere")
+    inside = _on_image(pixels, slo.shape)
     if not inside.any():
-        raise InputError(f"{file}: {scan.name}: SLO: expected A-scans that lie on it, found all of them beside it")
-    low, high = float(scan.slo.min()), float(scan.slo.max())
-    values = ndimage.map_coordinates(scan.slo.astype(np.float64), np.moveaxis(pixels, -1, 0), order=1, mode="nearest")
-    return ((values - low) / (high - low)).astype(np.float32), how
+        raise InputError(f"{where}: SLO: expected A-scans that lie on it, found all of them beside it")
+    values = ndimage.map_coordinates(slo.astype(np.float64), np.moveaxis(pixels, -1, 0), order=1, mode="nearest")
+    return ((values - low) / (high - low)).astype(np.float32)
 
 
-def _slo_pixels(scan: Scan, places: Int[np.ndarray, " P"]) -> tuple[Float[np.ndarray, "P W 2"], str]:
+def slo_pixels(scan: Scan, places: Int[np.ndarray, " P"]) -> tuple[Float[np.ndarray, "P W 2"], str]:
     """(row, column) on the SLO of every A-scan."""
     assert scan.slo is not None
     if scan.ascans_on_slo is not None and scan.slo_spacing is not None:

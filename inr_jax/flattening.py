@@ -56,14 +56,15 @@ def flattening_shift(membrane: Float[np.ndarray, "D W"], rows: int, target: floa
 
 
 def move_rows(
-    volume: Shaped[np.ndarray, "D H W"], shift: Int[np.ndarray, "D W"], *, edge: bool
-) -> Shaped[np.ndarray, "D H W"]:
+    volume: Shaped[np.ndarray, "D H W"], shift: Int[np.ndarray, "D W"], *, edge: bool, window: int | None = None
+) -> Shaped[np.ndarray, "D R W"]:
     """A-scans `shift` rows further down. What moves in is 0 (intensities), or with `edge` the edge row's (labels).
 
-    Moving by -shift is the way back: exact in every row that did not leave the image, which `moved_inside` tells.
+    window: how many rows come back, from the first one on; by default as many as there were. Moving by -shift is the
+    way back: exact in every row that did not leave the image, which `moved_inside` tells.
     """
     rows = volume.shape[1]
-    source = np.arange(rows)[:, None] - shift[:, None, :]
+    source = np.arange(rows if window is None else window)[:, None] - shift[:, None, :]
     moved = np.take_along_axis(volume, np.clip(source, 0, rows - 1), axis=1)
     return moved if edge else np.where((source >= 0) & (source < rows), moved, volume.dtype.type(0))
 

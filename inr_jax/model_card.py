@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inr_jax import likeness
+from inr_jax.flat_volumes import Options
 from inr_jax.likeness import Likeness
 from inr_jax.page import DISCLAIMER
 from inr_jax.trained import Trained
@@ -73,7 +74,15 @@ def _preparation(model: Trained) -> dict[str, str]:
         "Motion between B-scans taken out": done("align"),
         "Placed on its SLO by vessels": done("register_slo"),
         "SLO": "used" if model.signal.slo else "not used",
-    }
+    } | ({} if model.prepared is None else {"As its folds were": _flattening(model.prepared)})
+
+
+def _flattening(options: Options) -> str:
+    """How folds were prepared, in a line."""
+    low, high = options.percentiles
+    scaled = f"B-scans scaled by their percentiles {low:g} to {high:g}"
+    flat = f"flattened at Bruch's membrane, which lies at {options.target:g} of the rows that are kept round it"
+    return f"{scaled}; {flat}" if options.membrane != "none" else f"{scaled}; not flattened"
 
 
 def _validation(known: Likeness | None) -> str:

@@ -15,6 +15,7 @@ from inr_jax import (
     adapted_record,
     between,
     cropping,
+    flat_scans,
     grids,
     preprocessing,
     records,
@@ -77,6 +78,8 @@ def _as_they_are(config: trained.ConfigDict) -> bool:
 
 def in_box(model: Trained, scan: Scan, remarks: list[str]) -> Scan:
     """The part of a scan that an OCT model's box can hold (cropping.to_box); what is left out goes to `remarks`."""
+    if flat_scans.is_wanted(model, scan):
+        return flat_scans.in_box(model, scan, remarks)
     if not model.is_oct or not _has_box(model):
         return scan
     kept, said = cropping.to_box(scan, model.half)
@@ -109,14 +112,18 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
     """
     _check(model, scan)
     scan, options = with_laterality(scan, model.config), model.config.data
+    done = None
+    if flat_scans.is_wanted(model, scan):
+        scan, done = flat_scans.flattened(model, scan, remarks)
+    elif options.name == "interp_oct" and model.config.train.stages:
+        remarks.append(_taken_as_it_is(scan))
+    _check_extent(model, scan)
     low, high = unit_range(scan, model.config)
     voxels = preprocessing.to_unit_range(scan.voxels, low, high)
-    if (low, high) != (0.0, 1.0):
+    if done is None and (low, high) != (0.0, 1.0):
         remarks.append(f"intensities from {low:g} to {high:g} were taken as 0 to 1")
     if voxels.min() == voxels.max():
         raise InputError(f"{scan.name}: voxels: expected some within {low:g} to {high:g}; found none")
-    if options.name == "interp_oct" and model.config.train.stages:
-        remarks.append("the model has learned from folds, whose B-scans are flattened: it expects this scan to be, too")
     mirror = options.name == "phantom_oct" or (options.name == "interp_oct" and options.interp_oct.mirror_left)
     if mirror and scan.laterality is None:
         remarks.append("its laterality is unknown: it was taken as a right eye (--laterality=L says otherwise)")
@@ -129,9 +136,20 @@ def as_population(model: Trained, scan: Scan, remarks: list[str]) -> tuple[Popul
         mirror=mirror,
         align=options.name == "phantom_oct" and options.phantom_oct.align,
     )
+    undo = replace(undo, low=low, high=high) if done is None else flat_scans.undone(undo, done, low, high)
     measured = np.ones(scan.voxels.shape[0], bool)
     population = preprocessing.stack([scan], measured=measured, classes=model.classes, note="")
     return (preprocessing.at_true_places(population, scan, undo) if has_places else population), undo
+
+
+def _taken_as_it_is(scan: Scan) -> str:
+    """What that means with a model of folds."""
+    if scan.prepared:
+        return "it was prepared, flattened and cropped: taken as it is"
+    return (
+        "the model has learned from folds, and nothing says how these were prepared: if their B-scans were flattened, "
+        "it expects this scan's to be, too"
+    )
 
 
 def _has_places(model: Trained, scan: Scan, remarks: list[str]) -> bool:
@@ -149,7 +167,7 @@ def _has_places(model: Trained, scan: Scan, remarks: list[str]) -> bool:
 
 
 def _check(model: Trained, scan: Scan) -> None:
-    """InputError if the model is for something else, or the scan larger than what it knows, or too small to be one."""
+    """InputError if the model is for something else, or the scan too small to be one."""
     if model.signal.dimensions != 3 or model.signal.channels != 1:
         raise InputError(f"{scan.name}: expected a model of volumes; found one of {model.signal.dimensions}D images")
     if min(scan.voxels.shape[1:]) < cropping.LEAST:
@@ -157,11 +175,14 @@ def _check(model: Trained, scan: Scan) -> None:
         raise InputError(f"{scan.name}: shape: expected {cropping.LEAST} or more rows and A-scans; found {found}")
     if scan.valid is not None and not scan.valid.any():
         raise InputError(f"{scan.name}: valid: expected voxels that were measured; found none")
+    if scan.labels is not None and model.classes:
+        checked_labels(scan.labels, len(model.classes), scan.name, unknown=True)
+
+
+def _check_extent(model: Trained, scan: Scan) -> None:
     if _has_box(model) and cropping.beyond(scan, model.half):
         known, own = (" x ".join(f"{v:.2f}" for v in mm) for mm in (2 * model.half, cropping.extent(scan)))
         raise InputError(f"{scan.name}: extent: the model knows a box of {known} mm; found {own} mm: crop the scan")
-    if scan.labels is not None and model.classes:
-        checked_labels(scan.labels, len(model.classes), scan.name, unknown=True)
 
 
 def with_laterality(scan: Scan, config: trained.ConfigDict) -> Scan:
@@ -262,7 +283,9 @@ def scans_in(file: str, config: trained.ConfigDict, spacing: Triple | None = Non
     options = config.data.interp_oct
     if not file.endswith(".npz"):
         return [checked(scan, scan.name) for scan in scan_io.read_scans(file, spacing=spacing)]
-    if records.find_manifest(Path(file).parent) is not None:
+    is_prepared = records.find_manifest(Path(file).parent) is not None
+    if is_prepared:
         log.warning("%s: was prepared: answers lie in its own geometry, flattened and cropped as it is", file)
     scans = guarded.READER.scans(Path(file), slo_axes=options.slo_axes if options.slo else None)
+    scans = [replace(scan, prepared=is_prepared) for scan in scans]
     return scans if options.use_valid else [replace(scan, valid=None) for scan in scans]

@@ -16,7 +16,7 @@ from inr_jax import progress, workdir
 from inr_jax.config_script import load_config
 from inr_jax.data._files import fold_file
 from inr_jax.errors import InputError
-from inr_jax.flat_volumes import FlatVolume, Options, checked_options, flat_volume
+from inr_jax.flat_volumes import FlatVolume, Options, flat_volume, options_of
 from inr_jax.folds import PARTS, check_alike, deal_people, fold_arrays
 from inr_jax.raw_scans import MOST_CLASSES, RawScan, find_scans, read_scan
 from inr_jax.records import MANIFEST, Record
@@ -36,7 +36,7 @@ def prepare(config: ConfigDict, output: str | Path, *, overwrite: bool = False) 
     """
     output = Path(output)
     _check_keys(config)
-    options = {part: _options(config, part) for part in PARTS}
+    options = {part: options_of(config.to_dict(), part) for part in PARTS}
     scans = find_scans(config)
     tested = deal_people([scan.person for scan in scans], config.folds, config.seed)
     with _staging(output, overwrite) as (staging, finished):
@@ -53,25 +53,6 @@ def _check_keys(config: ConfigDict) -> None:
     absent = [key for key in load_config("configs/prepare_oct.py") if key not in config]
     if absent:
         raise InputError(f"config: expected the keys of configs/prepare_oct.py; found none of {', '.join(absent)}")
-
-
-def _options(config: ConfigDict, part: str) -> Options:
-    """How the volumes of a part are prepared."""
-    flatten = config.flatten
-    try:
-        return checked_options(
-            Options(
-                fitted_every=config.fitted_every,
-                membrane=flatten[part].membrane,
-                bscans=flatten[part].bscans,
-                target=flatten.target,
-                percentiles=tuple(config.percentiles),
-                normalise_by=config.normalise_by,
-                crop=tuple(config.crop),
-            )
-        )
-    except InputError as error:
-        raise InputError(f"config, {part} volumes: {error}") from error
 
 
 def _check_free(output: Path, overwrite: bool) -> None:

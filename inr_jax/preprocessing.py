@@ -1,34 +1,44 @@
 """Scans into the orientation and frame a model sees, each step with its way back."""
 
-import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy import ndimage
 
 from inr_jax.errors import InputError
+from inr_jax.flattening import between
 from inr_jax.registration import estimate_motion
 from inr_jax.scan_io import Scan
 from inr_jax.types import Frame, Population
 
 
+class Window(NamedTuple):
+    """The part of a scan that a prepared one is: rows by its motion, A-scans from `first` on."""
+
+    rows: int  # of the scan
+    columns: int
+    first: int
+
+
 @dataclass(frozen=True)
 class Undo:
-    """The way back from a prepared scan to the geometry it was measured in.
+    """The way back from a prepared scan to the geometry and units it was measured in.
 
-    B-scan d was read at row h + shift[d] + tilt[d] u, u in [-1, 1] along its A-scans after mirroring.
+    A-scan w of B-scan d, w after mirroring, was read at row h + motion[d, w]; low and high of its units became 0 and 1.
     """
 
     mirrored: bool
-    shift: Float[np.ndarray, " D"]  # rows
-    tilt: Float[np.ndarray, " D"]  # rows from the middle to the last A-scan
+    motion: Float[np.ndarray, "D W"]  # rows
+    window: Window | None = None  # None: the prepared scan is all of the scan
+    low: Float[np.ndarray, " D"] | float = 0.0
+    high: Float[np.ndarray, " D"] | float = 1.0
 
     def __call__(
         self,
-        volume: Shaped[np.ndarray, "P H W"],
+        volume: Shaped[np.ndarray, "P h w"],
         bscan_index: Float[np.ndarray, " P"],
         *,
         labels: bool = False,
@@ -36,28 +46,49 @@ class Undo:
         """Bring rendered B-scans at (fractional) positions of the scan's own B-scans back to its geometry.
 
         Between two B-scans the motion is interpolated linearly, beyond the ends it holds. Rows and A-scans of
-        `volume` are the scan's. Intensities are moved by cubic splines, labels by nearest neighbour.
+        `volume` are the prepared scan's. Intensities are moved by cubic splines, labels by nearest neighbour; what lies
+        outside of a window is its edge.
         """
-        known = np.arange(len(self.shift))
-        shift, tilt = np.interp(bscan_index, known, self.shift), np.interp(bscan_index, known, self.tilt)
-        motion = motion_field(shift, tilt, volume.shape[2])
-        if motion.any():
-            volume = _move_labels(volume, -motion) if labels else _move(volume, -motion)
-        return _mirror(volume) if self.mirrored else volume
+        rows = self.window.rows if self.window else volume.shape[1]
+        if self.motion.any() or rows != volume.shape[1]:
+            motion = between(self.motion, np.arange(len(self.motion)), bscan_index)
+            volume = _move_labels(volume, -motion, rows) if labels else _move(volume, -motion, rows)
+        volume = _mirror(volume) if self.mirrored else volume
+        if self.window is None:
+            return volume
+        after = self.window.columns - self.window.first - volume.shape[2]
+        return np.pad(volume, ((0, 0), (0, 0), (self.window.first, after)), mode="edge")
+
+    def unit_at(self, bscan: Float[np.ndarray, "*n"] | float) -> tuple[Any, Any]:
+        """What the prepared scan's 0 and 1 are in the scan's units at (fractional) B-scans: linear between two."""
+        known = np.arange(len(self.motion))
+        low, high = (np.interp(bscan, known, np.broadcast_to(end, len(known))) for end in (self.low, self.high))
+        return low, high
 
     def seen_at(self, index: Float[np.ndarray, "*n 3"], shape: tuple[int, ...]) -> Float[np.ndarray, "*n 3"]:
-        """Where places of the scan, fractional (B-scan, row, A-scan), lie in the prepared scan; shape: of both.
+        """Where places of the scan, fractional (B-scan, row, A-scan), lie in the prepared scan; shape: of that.
 
-        Rows of the scan that were moved out of the prepared one lie on its edge.
+        Rows and A-scans of the scan that were moved out of the prepared one, or left out, lie on its edge.
         """
+        bscan, moved, column = self._moved(index, shape)
+        row = np.asarray(index, float)[..., 1]
+        was_in = (row >= 0) & (row <= (self.window.rows if self.window else shape[1]) - 1)
+        column = np.clip(column, -0.5, shape[2] - 0.5) if self.window else column
+        return np.stack([bscan, np.where(was_in, np.clip(moved, 0, shape[1] - 1), moved), column], -1)
+
+    def holds(self, index: Float[np.ndarray, "*n 3"], shape: tuple[int, ...]) -> Bool[np.ndarray, "*n"]:
+        """Which of these places a window holds, up to its outer faces; all where the prepared scan is none."""
+        if self.window is None:
+            return np.ones(index.shape[:-1], bool)
+        _, row, column = self._moved(index, shape)
+        return (row >= -0.5) & (row <= shape[1] - 0.5) & (column >= -0.5) & (column <= shape[2] - 0.5)
+
+    def _moved(self, index: Float[np.ndarray, "*n 3"], shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         bscan, row, column = np.moveaxis(np.asarray(index, float), -1, 0)
+        column = column - self.window.first if self.window else column
         column = shape[2] - 1 - column if self.mirrored else column
-        known = np.arange(len(self.shift))
-        along = 2 * column / (shape[2] - 1) - 1 if shape[2] > 1 else np.zeros_like(column)
-        moved = row - np.interp(bscan, known, self.shift) - np.interp(bscan, known, self.tilt) * along
-        was_in = (row >= 0) & (row <= shape[1] - 1)
-        moved = np.where(was_in, np.clip(moved, 0, shape[1] - 1), moved)
-        return np.stack([bscan, moved, column], -1)
+        motion = ndimage.map_coordinates(self.motion, [bscan, column], order=1, mode="nearest")
+        return bscan, row - motion, column
 
 
 def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
@@ -66,24 +97,25 @@ def prepare(scan: Scan, *, mirror: bool, align: bool) -> tuple[Scan, Undo]:
     The motion is estimated from the B-scans of `scan` alone: of a new scan, hand in the measured ones.
     Rows that move in repeat the edge and are invalid.
     """
-    bscans = scan.voxels.shape[0]
+    bscans, _, columns = scan.voxels.shape
     mirrored = mirror and scan.laterality == "L"
     scan = mirrored_scan(scan) if mirrored else scan
-    shift, tilt = estimate_motion(scan) if align else (np.zeros(bscans), np.zeros(bscans))
-    scan = _moved_scan(scan, motion_field(shift, tilt, scan.voxels.shape[2])) if align else scan
-    return scan, Undo(mirrored, shift, tilt)
+    if not align:
+        return scan, Undo(mirrored, np.zeros((bscans, columns)))
+    motion = motion_field(*estimate_motion(scan), columns)
+    return _moved_scan(scan, motion), Undo(mirrored, motion)
 
 
 def frame(scan: Scan, undo: Undo | None = None) -> Frame:
     """The frame of a scan before it was prepared, given what `prepare` did to it (nothing by default)."""
-    still = np.zeros(scan.voxels.shape[0])
-    return Frame(scan.origin, scan.direction, undo or Undo(False, still, still))
+    bscans, _, columns = scan.voxels.shape
+    return Frame(scan.origin, scan.direction, undo or Undo(False, np.zeros((bscans, columns))))
 
 
 def image_frame(mirrored: bool) -> Frame:
     """The frame of an image that knows no place in space, only which way round it was."""
     plain = Scan(np.zeros((1, 1, 1), np.float32), (1.0, 1.0, 1.0))
-    return frame(plain, Undo(mirrored, np.zeros(1), np.zeros(1)))
+    return frame(plain, Undo(mirrored, np.zeros((1, 1))))
 
 
 def mirrored_scan(scan: Scan) -> Scan:
@@ -120,10 +152,12 @@ def _unit(count: int) -> Float[np.ndarray, " {count}"]:
     return np.linspace(-1.0, 1.0, count) if count > 1 else np.zeros(1)
 
 
-def _move(volume: Float[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) -> Float[np.ndarray, "D H W"]:
-    """volume at row h + motion by cubic splines, edge rows repeated, within the range of its values."""
-    depth = np.arange(volume.shape[1])[:, None] + motion[:, None, :]
-    columns = np.broadcast_to(np.arange(volume.shape[2]), volume.shape[1:])
+def _move(
+    volume: Float[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"], rows: int | None = None
+) -> Float[np.ndarray, "D R W"]:
+    """volume at row h + motion, h of so many rows (its own), by cubic splines, edges repeated, within its range."""
+    depth = np.arange(rows or volume.shape[1])[:, None] + motion[:, None, :]
+    columns = np.broadcast_to(np.arange(volume.shape[2]), depth.shape[1:])
     moved = [
         ndimage.map_coordinates(bscan, (rows, columns), order=3, mode="nearest")
         for bscan, rows in zip(volume, depth, strict=True)
@@ -131,10 +165,12 @@ def _move(volume: Float[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) 
     return np.clip(np.stack(moved), volume.min(), volume.max()).astype(volume.dtype)
 
 
-def _move_labels(volume: Shaped[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"]) -> Shaped[np.ndarray, "D H W"]:
-    """volume at the row nearest to h + motion, edge rows repeated."""
-    rows = np.rint(np.arange(volume.shape[1])[:, None] + motion[:, None, :]).astype(int)
-    return np.take_along_axis(volume, np.clip(rows, 0, volume.shape[1] - 1), axis=1)
+def _move_labels(
+    volume: Shaped[np.ndarray, "D H W"], motion: Float[np.ndarray, "D W"], rows: int | None = None
+) -> Shaped[np.ndarray, "D R W"]:
+    """The same at the nearest row."""
+    nearest = np.rint(np.arange(rows or volume.shape[1])[:, None] + motion[:, None, :]).astype(int)
+    return np.take_along_axis(volume, np.clip(nearest, 0, volume.shape[1] - 1), axis=1)
 
 
 def _moved_scan(scan: Scan, motion: Float[np.ndarray, "D W"]) -> Scan:
@@ -155,7 +191,11 @@ def to_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -
     return np.clip((voxels - low) / (high - low), 0.0, 1.0).astype(np.float32)
 
 
-def from_unit_range(voxels: Float[np.ndarray, "*grid"], low: float, high: float) -> Float[np.ndarray, "*grid"]:
+def from_unit_range(
+    voxels: Float[np.ndarray, "*grid"],
+    low: Float[np.ndarray, "*grid"] | float,
+    high: Float[np.ndarray, "*grid"] | float,
+) -> Float[np.ndarray, "*grid"]:
     """Map [0, 1] back to [low, high] as float32."""
     return (voxels * (high - low) + low).astype(np.float32)
 
@@ -238,25 +278,3 @@ def stack(
         classes=classes,
         note=note,
     )
-
-
-OF_ALL = ("measured", "classes", "note")  # what a population knows of all of its scans at once
-
-
-def alike(population: Population) -> Hashable:
-    """What populations that can be `joined` have in common: shapes of their scans, what was measured, classes."""
-    each = (getattr(population, name) for name in Population._fields if name not in OF_ALL)
-    shapes = tuple(values.shape[1:] if isinstance(values, np.ndarray) else values is None for values in each)
-    return shapes, population.measured.tobytes(), population.classes
-
-
-def joined(populations: Sequence[Population]) -> Population:
-    """The scans of populations that are `alike` as one population, in their order."""
-
-    def values(name: str) -> Any:
-        each = [getattr(population, name) for population in populations]
-        if name in OF_ALL or each[0] is None:
-            return each[0]
-        return np.concatenate(each) if isinstance(each[0], np.ndarray) else tuple(itertools.chain(*each))
-
-    return Population(*map(values, Population._fields))

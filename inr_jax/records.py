@@ -60,6 +60,7 @@ class Manifest(NamedTuple):
     scored_every: int  # of the dense B-scans; these two name the files
     fitted_every: int
     records: dict[str, dict[str, Record]]  # part (train, test) -> name -> record
+    config: dict[str, Any]  # of the preparation
 
 
 def find_manifest(folder: str | Path) -> Manifest | None:
@@ -77,7 +78,7 @@ def find_manifest(folder: str | Path) -> Manifest | None:
             record = record_from_json(volume["record"])
             for part in volume["parts"]:
                 records[part][record.name] = record
-        return Manifest(content["note"], content["scored_every"], content["fitted_every"], records)
+        return Manifest(content["note"], content["scored_every"], content["fitted_every"], records, content["config"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from inr_jax import calibrate, given_layers, likeness, new_scan, preprocessing, result, trained
+from inr_jax import calibrate, given_layers, joining, likeness, new_scan, result, trained
 from inr_jax.calibrate import Calibration
 from inr_jax.likeness import Likeness
 from inr_jax.model import build
@@ -84,9 +84,9 @@ class Restored(Trained):
         """
         groups: dict[tuple[bool, Hashable], list[int]] = {}
         for i, one in enumerate(scans):
-            groups.setdefault((one.teaches, preprocessing.alike(one.population)), []).append(i)
+            groups.setdefault((one.teaches, joining.alike(one.population)), []).append(i)
         for (teaches, _), places in groups.items():
-            results = result.adapt(
+            results = result.adapt_alike(
                 self, [scans[i] for i in places], steps=steps, fit=fit, calibration=self.calibration, known=self.known,
                 programs=self._programs,
                 # learned steps know labels where they were learned so

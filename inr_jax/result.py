@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
-from inr_jax import between, grids, likeness, measurements, metrics, new_scan, preprocessing, trained
+from inr_jax import between, grids, joining, likeness, measurements, metrics, new_scan, preprocessing, trained
 from inr_jax.between import Answered
 from inr_jax.calibrate import Calibration
 from inr_jax.errors import InputError
@@ -52,7 +52,6 @@ class Result:
     model: Trained
     scan: Scan
     answered: Answered
-    unit: tuple[float, float]  # of the scan's intensities: what the model sees as 0 and 1
     rows: list[dict]  # scores on the scan's own B-scans
     losses: Float[np.ndarray, " n"]
     remarks: list[str]
@@ -67,8 +66,9 @@ class Result:
         if mm.ndim != 2 or mm.shape[1] != 3 or not np.isfinite(mm).all():
             raise InputError(f"{self.scan.name}: at: expected finite places [n, 3] in mm; found shape {mm.shape}")
         index = index_of(self.scan, mm)
-        found, (low, high), known = self.answered.points(index), self.unit, self._knows(index)
-        estimable = known & (found.origin[0] != between.ORIGINS.index("not estimable"))
+        found, (low, high) = self.answered.points(index), self.answered.undo.unit_at(index[:, 0])
+        known = self._knows(index)
+        estimable = known & (found.origin[0] != between.NOT_ESTIMABLE)
         probability = np.where(known[:, None], found.probability[0], np.nan).astype(np.float32)
 
         def believed(values: np.ndarray | None) -> np.ndarray | None:
@@ -84,11 +84,11 @@ class Result:
         )
 
     def _knows(self, index: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-        """Which places lie in the scan's depth and the model's box."""
-        rows = self.scan.voxels.shape[1]
-        seen, data = self.answered.undo.seen_at(index, self.scan.voxels.shape), self.answered.data
+        """Which places lie in the scan's depth, the model's box, and what it saw of the scan."""
+        rows, shape = self.scan.voxels.shape[1], self.answered.population.measured.shape
+        seen, data = self.answered.undo.seen_at(index, shape), self.answered.data
         coords = np.asarray(measurements.coords_of(data, 0, jnp.asarray(seen, jnp.float32)))
-        inside = (np.abs(coords) <= 1 + 1e-4).all(-1)
+        inside = (np.abs(coords) <= 1 + 1e-4).all(-1) & self.answered.undo.holds(index, shape)
         return inside & (index[:, 1] >= -0.5) & (index[:, 1] <= rows - 0.5)
 
     @property
@@ -121,13 +121,13 @@ class Result:
         """On the grid of another image; what lies outside of the scan has its lowest intensity and no label."""
         if self.scan.pattern in UNWRAPPED:
             raise InputError(f"{file}: like: expected a scan of parallel B-scans; found a {self.scan.pattern} scan")
-        own, (low, high) = grids.of_scan(self.scan), self.unit
+        own = grids.of_scan(self.scan)
         grid = grids.like(own, other, file)
         index = (grids.index_in(own, grid, p) for p in range(grid.shape[0]))
         planes = ((places, grids.inside(own, places * np.asarray(own.spacing))) for places in index)
-        found = between.volume_in(self.answered, planes, grid.shape, high - low)
+        found = between.volume_in(self.answered, planes, grid.shape)
         return Rendered(
-            preprocessing.from_unit_range(found.intensity, low, high), found.labels if self._has_labels else None,
+            found.intensity, found.labels if self._has_labels else None,
             np.arange(grid.shape[0], dtype=float), self.answered.adapted, self.rows, self.remarks, self.losses,
             found.origin, found.doubt, (), self.judged, grid,
         )  # fmt: skip
@@ -145,12 +145,10 @@ class Result:
             np.arange(height, dtype=float) if rows is None else rows,
             np.arange(width, dtype=float) if ascans is None else ascans,
         )
-        low, high = self.unit
-        found = between.volume_of(self.answered, grid, high - low)
-        intensity = preprocessing.from_unit_range(found.intensity, low, high)
+        found = between.volume_of(self.answered, grid)
         labels = found.labels if self._has_labels else None
         return Rendered(
-            intensity, labels, bscans, self.answered.adapted, self.rows, self.remarks, self.losses, found.origin,
+            found.intensity, labels, bscans, self.answered.adapted, self.rows, self.remarks, self.losses, found.origin,
             found.doubt, grid, self.judged,
         )  # fmt: skip
 
@@ -235,7 +233,13 @@ def seen(model: Trained, scan: Scan, remarks: Sequence[str] = (), *, teaches: bo
     return Seen(scan, *new_scan.as_population(model, scan, said), said, teaches)
 
 
-def adapt(
+def adapt(model: Trained, scan: Scan, *, steps: int | None = None, calibration: Calibration | None = None) -> Result:
+    """Adapts a model to one scan alone; the arguments of `adapt_alike`, the errors of `seen`."""
+    (found,) = adapt_alike(model, [seen(model, scan)], steps=steps, calibration=calibration)
+    return found
+
+
+def adapt_alike(
     model: Trained,
     scans: Sequence[Seen],
     *,
@@ -246,7 +250,7 @@ def adapt(
     programs: Programs | None = None,
     fitter: Trained | None = None,
 ) -> Iterator[Result]:
-    """Adapts a model to scans that are `preprocessing.alike` at once, to each from its measured B-scans.
+    """Adapts a model to scans that are `joining.alike` at once, to each from its measured B-scans.
 
     steps: learned steps, the trained number by default. fit: many Adam steps after them. calibration: of the model's
     doubt, which is told then. known: of the population, which scans are compared with. programs: of the model, where
@@ -257,7 +261,7 @@ def adapt(
     programs = Programs() if programs is None else programs
     answers = trained.adapt_population(
         replace(model, config=config),
-        preprocessing.joined([one.population for one in scans]),
+        joining.joined([one.population for one in scans]),
         steps=steps,
         fit=fit,
         shown=f"adapt: {scans[0].scan.name if len(scans) == 1 else f'{len(scans)} scans'}",
@@ -290,5 +294,4 @@ def _result(
         remarks += _uncalibrated(model.config.adapt.steps, steps, is_fitted, is_unlike)
     answered = between.answered(model, population, of.undo, answers, calibration, programs)
     rows = [row | {"seconds": answers.seconds[0]} for row in rows]
-    unit = new_scan.unit_range(of.scan, model.config)
-    return Result(model, of.scan, answered, unit, rows, answers.losses[0], remarks, judged)
+    return Result(model, of.scan, answered, rows, answers.losses[0], remarks, judged)

@@ -43,6 +43,7 @@ class Scan:
     turned: tuple[bool, bool] = (False, False)  # B-scans, A-scans: whether their order is the file's backwards
     source: str = ""  # kind of file it was read from
     remarks: tuple[str, ...] = ()  # what had to be assumed in reading it
+    prepared: bool = False  # of a fold that `inr-jax prepare` wrote: flattened, scaled and cropped
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from inr_jax import (
     data,
     entering,
     epochs,
+    flat_scans,
     likeness,
     measurements,
     model,
@@ -107,15 +108,11 @@ class Validation:
 
 
 def prepare_workdir(
-    folder: Path,
-    config: ConfigDict,
-    train: Population,
-    validation: Population,
-    half: np.ndarray,
-    allow_change: bool,
+    folder: Path, config: ConfigDict, train: Population, validation: Population, half: np.ndarray, allow_change: bool
 ) -> None:
     """Config, manifest and model facts; refuses a folder whose training began otherwise, or on other data."""
     manifest = workdir.manifest(config, train, validation)
+    prepared = flat_scans.options_of_training(config)
     if not allow_change:
         workdir.check_config(folder, config)
         workdir.check_data(folder, manifest["data"])
@@ -128,6 +125,7 @@ def prepare_workdir(
         "note": train.note,
         "training_scans": len(train.names),
         "training_people": len(set(train.people)),
+        "prepared": None if prepared is None else prepared._asdict(),
     }
     workdir.write_json(folder / workdir.MODEL, facts)
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from inr_jax import (
 )
 from inr_jax.config_script import check_keys, load_config
 from inr_jax.errors import InputError
+from inr_jax.flat_volumes import Options
 from inr_jax.model import Model, Signal
 from inr_jax.programs import Programs
 from inr_jax.scan_io import replacing
@@ -75,6 +76,8 @@ class Trained:
     half: Float[np.ndarray, "k"]
     classes: tuple[str, ...]
     note: str  # of the training data: "phantom" ...
+    # how test volumes of the folds it learned from were prepared; None: it learned from none, or nobody says
+    prepared: Options | None = field(default=None, kw_only=True)
 
     @property
     def is_oct(self) -> bool:
@@ -120,7 +123,8 @@ def restore(folder: str | Path, *, best: bool = True) -> Trained:
         _check_stage(folder, config, step)
         params = state.params
     half = np.asarray(facts["half_extent_mm"], np.float32)
-    return Trained(config, built, params, signal, half, tuple(facts["classes"]), facts["note"])
+    prepared = Options.from_json(facts.get("prepared"))
+    return Trained(config, built, params, signal, half, tuple(facts["classes"]), facts["note"], prepared=prepared)
 
 
 def _check_stage(folder: Path, config: ConfigDict, step: int) -> None:

@@ -13,14 +13,27 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from inr_jax import baselines, preprocessing, raw_scans, records, report, result, scan_io, tables, trained, workdir
+from inr_jax import (
+    baselines,
+    cropping,
+    preprocessing,
+    raw_scans,
+    records,
+    report,
+    result,
+    scan_io,
+    tables,
+    trained,
+    workdir,
+)
 from inr_jax.baselines import Prediction
+from inr_jax.between import NOT_ESTIMABLE
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
 from inr_jax.evaluate import PARTIAL, Evaluation, score_all, scoring_of, write_tables
 from inr_jax.new_scan import Rendered
 from inr_jax.raw_scans import RawScan
-from inr_jax.scan import Scan, checked_labels
+from inr_jax.scan import Scan, checked_labels, index_of
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
 
@@ -51,14 +64,15 @@ def validate(
     model = None if folder is None else trained.restore(folder)
     found = []
     for raw in _scans(files, slo_axes):
-        scan = raw_scans.read_scan(raw)
-        scan = replace(scan, laterality=scan.laterality or laterality)
+        scan, manifest = raw_scans.read_scan(raw), records.find_manifest(Path(raw.file).parent)
+        scan = replace(scan, laterality=scan.laterality or laterality, prepared=manifest is not None)
         _check(scan, keep_every)
         kept = kept_bscans(scan, keep_every)
         classes = _classes(scan, model)
         own = model or untrained_for(kept, classes, config or load_config("configs/single.py"))
-        result, rendered = _assess(own, scan, kept, classes, keep_every, quick, _note(raw.file))
-        _write(Path(output) / scan.name, own, scan, result, rendered, keep_every)
+        note = "" if manifest is None else manifest.note
+        result, rendered, seen = _assess(own, scan, kept, classes, keep_every, quick, note)
+        _write(Path(output) / scan.name, own, seen, result, rendered, keep_every)
         for remark in rendered.remarks:
             log.warning("%s: %s", scan.name, remark)
         found.append(result)
@@ -89,12 +103,6 @@ def _check(scan: Scan, keep_every: int) -> None:
             f"{scan.name}: expected {least} or more B-scans, to keep {LEAST} by --keep-every={keep_every}; "
             f"found {len(scan.voxels)}"
         )
-
-
-def _note(file: str) -> str:
-    """What must be said of the data of prepared folds ("phantom"); nothing of all others."""
-    manifest = records.find_manifest(Path(file).parent)
-    return "" if manifest is None else manifest.note
 
 
 def last_kept(scan: Scan, keep_every: int) -> int:
@@ -139,16 +147,21 @@ def untrained_for(scan: Scan, classes: tuple[str, ...], config: ConfigDict) -> T
 
 def _assess(
     model: Trained, scan: Scan, kept: Scan, classes: tuple[str, ...], keep_every: int, quick: bool, note: str
-) -> tuple[Evaluation, Rendered]:
-    """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry."""
-    dense = _part(scan, slice(0, last_kept(scan, keep_every) + 1))
+) -> tuple[Evaluation, Rendered, Scan]:
+    """The model's answer and the baselines' at all B-scans up to the last kept one, scored in the scan's geometry where
+
+    the model can tell; and the part of the scan that it holds.
+    """
+    adapted = result.adapt(model, kept)
+    dense, kept = _that_is_held(scan, kept, adapted.scan, keep_every), adapted.scan
     low, high = unit = float(kept.voxels.min()), float(kept.voxels.max())  # whatever the model takes as 0 and 1
-    (adapted,) = result.adapt(model, [result.seen(model, kept)])
     rendered = adapted.render_at(np.arange(len(dense.voxels)) / keep_every)
+    if (is_unknown := rendered.origin == NOT_ESTIMABLE).any():
+        dense = replace(dense, valid=~is_unknown if dense.valid is None else dense.valid & ~is_unknown)
     beyond = float(((dense.voxels < low) | (dense.voxels > high)).mean())
     if beyond > CLIPPED:
         rendered.remarks.append(f"{beyond:.1%} of the voxels lie beyond the kept B-scans' range and were clipped to it")
-    if beyond_last := len(scan.voxels) - len(dense.voxels):
+    if beyond_last := len(scan.voxels) - 1 - last_kept(scan, keep_every):
         rendered.remarks.append(f"the last {beyond_last} B-scans, beyond the last kept one, were left off")
     population = _population(dense, classes, unit, keep_every)._replace(note=note)
     intensity = preprocessing.to_unit_range(rendered.intensity, low, high)[None, ..., None]
@@ -159,7 +172,15 @@ def _assess(
     how = "learned from the labels of the kept B-scans, too" if learned else ""
     predictions = {name: Prediction(intensity, labels, how, [seconds])} | _baselines(population, kept, unit, quick)
     rows, layers = score_all(population, predictions, split=f"keep every {keep_every}", layered=bool(classes))
-    return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None)), rendered
+    return Evaluation(population, predictions, answers, rows, layers, scoring_of("inr_jax", None)), rendered, dense
+
+
+def _that_is_held(scan: Scan, kept: Scan, held: Scan, keep_every: int) -> Scan:
+    """All B-scans between the kept ones that a model's box holds, and of these the rows and A-scans that it holds."""
+    first = np.rint(index_of(kept, np.array(held.origin))).astype(int) * (keep_every, 1, 1)
+    count = (np.array(held.voxels.shape) - (1, 0, 0)) * (keep_every, 1, 1) + (1, 0, 0)
+    bscans, rows, ascans = (slice(int(a), int(a + n)) for a, n in zip(first, count, strict=True))
+    return cropping.cropped(scan, bscans, rows, ascans)
 
 
 def _population(scan: Scan, classes: tuple[str, ...], unit: tuple[float, float], keep_every: int) -> Population:

@@ -7,7 +7,16 @@ import pytest
 from scipy import ndimage
 
 from inr_jax.errors import InputError
-from inr_jax.preprocessing import Undo, from_unit_range, mirrored_scan, prepare, slo_affine, stack, to_unit_range
+from inr_jax.preprocessing import (
+    Undo,
+    from_unit_range,
+    mirrored_scan,
+    motion_field,
+    prepare,
+    slo_affine,
+    stack,
+    to_unit_range,
+)
 from inr_jax.scan_io import Scan
 
 SPACING = (0.38, 0.007, 0.06)
@@ -58,6 +67,11 @@ def layered_scan(shift: np.ndarray, tilt: np.ndarray, looks: float = 4.0, seed: 
     )
 
 
+def parts(motion: np.ndarray) -> np.ndarray:
+    """Shift and tilt of B-scans whose A-scans lie along lines."""
+    return np.stack([0.5 * (motion[:, 0] + motion[:, -1]), 0.5 * (motion[:, -1] - motion[:, 0])])
+
+
 def still() -> Scan:
     return layered_scan(np.zeros(SHAPE[0]), np.zeros(SHAPE[0]))
 
@@ -102,14 +116,13 @@ def test_motion_is_found_within_half_a_row(rows: float) -> None:
         shift, tilt = random_motion(seed, rows)
         scan = replace(layered_scan(shift, tilt, seed=seed), laterality="R")
         _, undo = prepare(scan, mirror=True, align=True)
-        assert np.abs(undo.shift - shift).max() < 0.5
-        assert np.abs(undo.tilt - tilt).max() < 0.5
+        assert np.abs(parts(undo.motion) - (shift, tilt)).max() < 0.5
 
 
 def test_motion_of_a_left_eye_is_found_in_the_mirrored_frame() -> None:
     shift, tilt = random_motion(0, 2.0)
     _, undo = prepare(layered_scan(shift, tilt), mirror=True, align=True)
-    assert np.abs(undo.tilt + tilt).max() < 0.5
+    assert np.abs(parts(undo.motion)[1] + tilt).max() < 0.5
 
 
 def test_a_voxel_of_the_scan_lies_in_the_prepared_one_where_it_was_moved_to() -> None:
@@ -137,7 +150,7 @@ def test_one_jump_does_not_move_the_other_b_scans() -> None:
     aligned, undo = prepare(scan, mirror=False, align=True)
     parabola = np.vander(np.linspace(-1, 1, SHAPE[0]), 3)
     expected = shift - parabola @ np.linalg.lstsq(parabola, shift, rcond=None)[0]
-    assert np.abs(undo.shift - expected).max() < 0.5
+    assert np.abs(parts(undo.motion)[0] - expected).max() < 0.5
     assert aligned.voxels.shape == scan.voxels.shape
 
 
@@ -150,7 +163,7 @@ def test_missing_a_scans_do_not_disturb_the_motion() -> None:
     voxels = np.where(valid, scan.voxels, np.random.default_rng(1).random(SHAPE)).astype(np.float32)
     _, undo = prepare(replace(scan, voxels=voxels, valid=valid, laterality="R"), mirror=False, align=True)
     others = np.arange(SHAPE[0]) != 7
-    assert np.abs(undo.shift - shift)[others].mean() < 0.25
+    assert np.abs(parts(undo.motion)[0] - shift)[others].mean() < 0.25
 
 
 def test_aligned_surfaces_lie_where_aligned_labels_do() -> None:
@@ -162,10 +175,11 @@ def test_aligned_surfaces_lie_where_aligned_labels_do() -> None:
 def test_rows_that_move_in_are_invalid() -> None:
     shift = np.where(np.arange(16) % 2 == 0, 4.0, -4.0)
     aligned, undo = prepare(layered_scan(shift, np.zeros(16)), mirror=False, align=True)
-    edge = np.abs(undo.shift).round().astype(int)
+    found = parts(undo.motion)[0]
+    edge = np.abs(found).round().astype(int)
     for d in range(16):
         inside = aligned.valid[d, :, 48]
-        assert not inside[-edge[d] + 1 :].any() if undo.shift[d] > 0 else not inside[: edge[d] - 1].any()
+        assert not inside[-edge[d] + 1 :].any() if found[d] > 0 else not inside[: edge[d] - 1].any()
         assert inside[10:-10].all()
 
 
@@ -180,7 +194,7 @@ def test_unaligning_brings_the_measured_picture_back() -> None:
 
 
 def test_between_b_scans_the_motion_is_interpolated() -> None:
-    undo = Undo(False, np.array([0.0, 4.0]), np.array([0.0, 2.0]))
+    undo = Undo(False, motion_field(np.array([0.0, 4.0]), np.array([0.0, 2.0]), 5))
     rows = np.broadcast_to(np.arange(40.0)[None, :, None], (3, 40, 5)).copy()
     moved = undo(rows, np.array([0.0, 0.5, 3.0]))
     np.testing.assert_allclose(moved[0, 10:30, 2], np.arange(10, 30), atol=1e-5)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from inr_jax import progress, slo_registration
 from inr_jax.data._splits import SPLITS, split_number
 from inr_jax.errors import InputError
+from inr_jax.flattening import between
 from inr_jax.phantom import CLASSES, Eye, make_eye
 from inr_jax.preprocessing import frame, mirrored_scan, prepare, stack
 from inr_jax.scan_io import Scan
@@ -127,9 +128,6 @@ def prepared(
     alone, by_measured = prepare(only_measured(scan, measured), mirror=True, align=True)
     places = np.arange(len(measured))
 
-    def between(known: np.ndarray) -> np.ndarray:
-        return np.interp(places, places[measured], known)
-
     def join(every: np.ndarray, some: np.ndarray) -> np.ndarray:
         joined = every.copy()
         joined[measured] = some
@@ -141,7 +139,7 @@ def prepared(
         labels=None if whole.labels is None or alone.labels is None else join(whole.labels, alone.labels),
         valid=None if whole.valid is None or alone.valid is None else join(whole.valid, alone.valid),
     )
-    undo = replace(undo, shift=between(by_measured.shift), tilt=between(by_measured.tilt))
+    undo = replace(undo, motion=between(by_measured.motion, places[measured], places))
     return joined, frame(scan, undo)
 
 
