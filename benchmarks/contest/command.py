@@ -24,6 +24,7 @@ def parser(about: str | None, *, seeds: str) -> argparse.ArgumentParser:
         default="",
         help="of a method that has some of these, these alone; ';' between them",
     )
+    out.add_argument("--steps", default="", help="of the steps at which a method is scored, these alone: 5,200")
     out.add_argument("--seeds", default=seeds, help="of trainings, for every population")
     out.add_argument("--populations", default="", help="separated by ','")
     out.add_argument("--split", choices=SPLITS[1:], default="validation", help="test: the one final pass")
@@ -55,7 +56,9 @@ def plan(
     names = tuple(filter(None, map(str.strip, options.methods.split(";")))) or known
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--methods: expected some of {'; '.join(known)}; found {'; '.join(unknown)}")
-    table = {name: _some_settings(method, options.settings) for name, method in table.items()}
+    table = {
+        name: _some_steps(_some_settings(method, options.settings), options.steps) for name, method in table.items()
+    }
     contexts = tuple(options.contexts.split(","))
     if not set(contexts) <= set(scans.CONTEXTS):
         raise InputError(f"--contexts: expected some of {','.join(scans.CONTEXTS)}; found {options.contexts}")
@@ -72,6 +75,12 @@ def _some_settings(method: Method, names: str) -> Method:
     wanted = {name.strip() for name in names.split(";")}
     some = {name: changes for name, changes in method.settings.items() if name in wanted}
     return method._replace(settings=some or method.settings)
+
+
+def _some_steps(method: Method, steps: str) -> Method:
+    """The method scored at these steps alone; at all of its own where none of them is among these."""
+    wanted = {int(step) for step in filter(None, steps.split(","))}
+    return method._replace(steps=tuple(step for step in method.steps if step in wanted) or method.steps)
 
 
 def run(make: Callable[[], Plan], load: Load, report: Path | None) -> int:
