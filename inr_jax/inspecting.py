@@ -13,6 +13,7 @@ from inr_jax.scan import Scan, Triple, content_name
 WEAK = 15.0  # dB: less is left out by OSCAR-IB (Tewarie et al., PLoS ONE 7:e34823, 2012)
 STANDS_OUT = 6.0  # robust deviations of an A-scan that its brightest place is above its median where there is tissue
 EDGE = 2.0  # rows: what is nearer to the lower edge is taken as cut off
+STEEP = 10.0  # rows: a surface that is so near to the edge where it is lost has left the image
 SEVERAL = 0.02  # share of A-scans from which on something is told
 OUT_OF_RANGE = 0.02  # share of voxels at the largest value from which on they are taken as saturated
 
@@ -92,7 +93,8 @@ def concerns(scan: Scan) -> Iterator[str]:
         crossed = float((np.diff(scan.surfaces, axis=0) < -1).any(axis=0).mean())
         if crossed > SEVERAL:
             yield f"layers cross in {crossed:.0%} of A-scans"
-    if scan.slo is not None and scan.ascans_on_slo is not None and scan.slo_spacing is not None:
+    is_sized = not np.isnan(scan.spacing).any()
+    if is_sized and scan.slo is not None and scan.ascans_on_slo is not None and scan.slo_spacing is not None:
         yield from _on_slo(scan, scan.slo, scan.ascans_on_slo, scan.slo_spacing)
 
 
@@ -150,14 +152,27 @@ def _cut_off(scan: Scan) -> Iterator[str]:
     lowest = scan.voxels.shape[1] - 1 - EDGE
     if scan.surfaces is not None and "BM" in scan.surface_names:
         bm, name = scan.surfaces[scan.surface_names.index("BM")], "BM"
+        is_cut = (bm >= lowest) | _left_at(bm, lowest - STEEP)
     else:
-        bm, name = _smooth(scan).argmax(axis=1), "the brightest layer"
-    cut = float((bm >= lowest).mean())
+        is_cut, name = _smooth(scan).argmax(axis=1) >= lowest, "the brightest layer"
+    cut = float(is_cut.mean())
     if cut > SEVERAL:
         yield f"clipped: {name} lies at the lower edge in {cut:.0%} of A-scans"
     above = float(_touches_the_top(scan).mean())
     if above > SEVERAL:
         yield f"clipped: tissue is cut off at the upper edge, and may be folded over, in {above:.0%} of A-scans"
+
+
+def _left_at(surface: Float[np.ndarray, "D W"], row: float) -> np.ndarray:
+    """[D, W]: whether a surface is not known, and was this deep where it was last known along its B-scan."""
+    unknown, found = np.isnan(surface), np.zeros(surface.shape, bool)
+    places = np.arange(surface.shape[1])
+    for b in np.flatnonzero(unknown.any(axis=1) & ~unknown.all(axis=1)):
+        known = places[~unknown[b]]
+        before = known[np.maximum(np.searchsorted(known, places) - 1, 0)]
+        after = known[np.minimum(np.searchsorted(known, places), len(known) - 1)]
+        found[b] = unknown[b] & (np.maximum(surface[b, before], surface[b, after]) >= row)
+    return found
 
 
 def _touches_the_top(scan: Scan) -> np.ndarray:

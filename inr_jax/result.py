@@ -18,7 +18,7 @@ from inr_jax.errors import InputError
 from inr_jax.likeness import Judged, Likeness
 from inr_jax.new_scan import Rendered
 from inr_jax.programs import Programs
-from inr_jax.scan import Scan, index_of
+from inr_jax.scan import Scan, checked, index_of
 from inr_jax.scan_io import read_scan
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
@@ -229,7 +229,7 @@ def seen(model: Trained, scan: Scan, remarks: Sequence[str] = (), *, teaches: bo
     of the kind the model was trained for.
     """
     said = [*remarks, *scan.remarks, *([f"the model was {model.mark}, not on anybody's eyes"] if model.mark else [])]
-    scan = new_scan.in_box(model, scan, said)
+    scan = new_scan.in_box(model, checked(scan, scan.name), said)
     return Seen(scan, *new_scan.as_population(model, scan, said), said, teaches)
 
 

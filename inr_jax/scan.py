@@ -14,6 +14,8 @@ from inr_jax.errors import InputError
 Triple = tuple[float, float, float]
 PATTERNS = ("line", "circle", "raster", "radial")
 NO_RASTER = ("line", "circle", "radial")
+LEAST_MM, MOST_MM = 1e-4, 1e3  # between voxels or pixels: what lies beyond is a damaged number
+LARGEST = 1e15  # of intensities, whose squares are to be finite
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
     spacing_known: False where a spacing of nan, which stands for one that no file says, may pass.
     """
     is_unsaid = not spacing_known and np.isnan(scan.spacing).all()
-    if not is_unsaid and not all(np.isfinite(s) and s > 0 for s in scan.spacing):
+    if not is_unsaid and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         found = "none in the file (--scan-spacing tells them)" if np.isnan(scan.spacing).all() else scan.spacing
-        raise InputError(f"{where}: spacing: expected three positive mm, found {found}")
+        raise InputError(f"{where}: spacing: expected three mm from {LEAST_MM:g} to {MOST_MM:g}, found {found}")
     if not np.isfinite(scan.voxels).all():
         count = int((~np.isfinite(scan.voxels)).sum())
         raise InputError(f"{where}: voxels: expected finite numbers, found {count} NaN or infinite")
+    if scan.voxels.size and (most := float(np.abs(scan.voxels).max())) > LARGEST:
+        raise InputError(f"{where}: voxels: expected intensities up to {LARGEST:g}, found {most:g}")
     if scan.voxels.size == 0 or scan.voxels.min() == scan.voxels.max():
         raise InputError(f"{where}: voxels: expected an image, found one value everywhere (shape {scan.voxels.shape})")
     if scan.slo is not None and not np.isfinite(scan.slo).all():
@@ -104,8 +108,9 @@ def _check_place(scan: Scan, where: str) -> None:
         raise InputError(f"{where}: direction: expected three axes that are none in a plane, found {scan.direction}")
     if scan.ascans_on_slo is not None and not np.isfinite(scan.ascans_on_slo).all():
         raise InputError(f"{where}: ascans_on_slo: expected finite mm, found NaN or infinite")
-    if scan.slo_spacing is not None and not all(np.isfinite(s) and s > 0 for s in scan.slo_spacing):
-        raise InputError(f"{where}: slo_spacing: expected two positive mm, found {scan.slo_spacing}")
+    if scan.slo_spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.slo_spacing):
+        said = f"expected two mm from {LEAST_MM:g} to {MOST_MM:g}, found {scan.slo_spacing}"
+        raise InputError(f"{where}: slo_spacing: {said}")
     for name, value, known in (("laterality", scan.laterality, ("R", "L")), ("pattern", scan.pattern, PATTERNS)):
         if value not in (None, *known):
             raise InputError(f"{where}: {name}: expected one of {', '.join(known)}, found {value!r}")

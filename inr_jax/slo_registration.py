@@ -59,7 +59,8 @@ def find(scan: Scan) -> Placement:
     profile, seen = shadows(scan)
     pixel = np.asarray(scan.slo_spacing)
     slo = scan.slo.astype(float)
-    vessels = ndimage.gaussian_filter(slo, SPOT / pixel) - ndimage.gaussian_filter(slo, SLOW / pixel)
+    spot, slow = (np.minimum(mm / pixel, slo.shape) for mm in (SPOT, SLOW))  # no wider than the image
+    vessels = ndimage.gaussian_filter(slo, spot) - ndimage.gaussian_filter(slo, slow)
     middle = scan.ascans_on_slo.reshape(-1, 2).mean(axis=0)
     edge = np.abs(scan.ascans_on_slo - middle).max()
     places, wanted = scan.ascans_on_slo[seen], profile[seen]
@@ -89,7 +90,7 @@ def shadows(scan: Scan) -> tuple[Float[np.ndarray, "D W"], Bool[np.ndarray, "D W
     valid = np.ones(scan.voxels.shape, bool) if scan.valid is None else scan.valid
     seen = np.asarray(valid.any(axis=1))
     mean = (scan.voxels * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
-    sigma = SLOW / scan.spacing[2]
+    sigma = min(SLOW / scan.spacing[2], scan.voxels.shape[2])
     around = ndimage.gaussian_filter1d(mean * seen, sigma, axis=1)
     weight = ndimage.gaussian_filter1d(seen.astype(float), sigma, axis=1)
     return np.where(seen, mean - around / np.maximum(weight, 1e-3), 0.0), seen

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import broken_files
@@ -10,10 +12,13 @@ import pytest
 from broken_files import Variant
 from scan_files import BORN, ID, NAME, small_eye
 
+import inr_jax
 from inr_jax import given_layers
 from inr_jax.errors import InputError
+from inr_jax.inspecting import described
 from inr_jax.phantom import CLASSES
 from inr_jax.readers.guarded import Limit, Reader
+from inr_jax.restored import Restored
 from inr_jax.scan import Scan
 
 EVERY = 15  # of the variants in the ordinary tests
@@ -50,8 +55,16 @@ def _same(found: object, wanted: object) -> bool:
     return np.array_equal(found, wanted, equal_nan=wanted.dtype.kind == "f")
 
 
-def check(variant: Variant, folder: Path, reader: Reader, wanted: dict[str, list[Scan]]) -> bool:
-    """Whether it was read; the assertions say what must be true either way."""
+@pytest.fixture(scope="module")
+def model(toy_model):
+    return inr_jax.restore(toy_model)
+
+
+def check(variant: Variant, folder: Path, reader: Reader, wanted: dict[str, list[Scan]], model: Restored) -> bool:
+    """Whether it was read; the assertions say what must be true either way.
+
+    What is read is told as by `inspect` and made ready as by `adapt`, which may refuse it in one line, too.
+    """
     folder.mkdir()
     path, what = broken_files.write(folder, variant.content), f"{variant.suffix}, {variant.what}"
     try:
@@ -65,6 +78,12 @@ def check(variant: Variant, folder: Path, reader: Reader, wanted: dict[str, list
     assert variant.ends != "refused", f"{what}: was read"
     if variant.ends != "any":
         assert all(same(*pair) for pair in zip(scans, wanted[variant.suffix], strict=True)), what
+    for scan in scans:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            assert all(text for _, text in described(scan)), what
+            with suppress(InputError):
+                model.seen(scan)
     return True
 
 
@@ -75,10 +94,10 @@ def test_there_are_500_variants_of_every_format_and_a_fifth_stay_readable():
     assert {v.suffix for v in every} == {*broken_files.whole(), ".fda"}
 
 
-def test_some_broken_files_end_in_one_line_and_the_others_are_read_equal(reader, wanted, tmp_path):
+def test_some_broken_files_end_in_one_line_and_the_others_are_read_equal(reader, wanted, model, tmp_path):
     some = list(broken_files.variants())[::EVERY]
     assert len(some) >= 30
-    read = [check(variant, tmp_path / str(i), reader, wanted) for i, variant in enumerate(some)]
+    read = [check(variant, tmp_path / str(i), reader, wanted, model) for i, variant in enumerate(some)]
     assert any(read)
     assert not all(read)
 
@@ -114,10 +133,10 @@ def test_broken_files_of_layers_end_in_one_line_and_whole_ones_are_read_equal(tm
 
 
 @pytest.mark.slow
-def test_no_broken_file_takes_10_seconds_or_2_gb(reader, wanted, tmp_path):
+def test_no_broken_file_takes_10_seconds_or_2_gb(reader, wanted, model, tmp_path):
     for i, variant in enumerate(broken_files.variants()):
         began = time.monotonic()
-        check(variant, tmp_path / str(i), reader, wanted)
+        check(variant, tmp_path / str(i), reader, wanted, model)
         assert time.monotonic() - began < 10, (variant.suffix, variant.what)
         if reader._worker is not None:
             status = Path(f"/proc/{reader._worker._process.pid}/status").read_text()

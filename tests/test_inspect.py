@@ -89,6 +89,17 @@ def test_layers_that_cross_and_a_scan_beyond_its_slo_are_told(raster):
     assert any("lie outside the SLO" in told for told in concerns(away))
 
 
+@pytest.mark.parametrize("file", ["Willis_B_716_0.vol", "Willis_B_716_4.vol"])
+def test_a_bm_that_has_left_a_real_image_is_told_though_the_file_does_not_have_it_there(file):
+    scan = read_scan(real_data(f"spectralis/{file}"))
+    rows = int(np.nanmedian(scan.surfaces[scan.surface_names.index("BM")]))
+    assert not any("clipped" in told for told in concerns(scan))
+    known = np.where(scan.surfaces <= rows - 1, scan.surfaces, np.nan)
+    cut = dataclasses.replace(scan, voxels=scan.voxels[:, :rows], surfaces=known, valid=None)
+    (told,) = (told for told in concerns(cut) if "BM" in told)
+    assert 40 <= int(told.split("in ")[1].split("%")[0]) <= 60
+
+
 def test_what_a_stack_of_pages_does_not_say_is_missing_and_may_be_told(tmp_path, capsys):
     tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(0).integers(0, 255, (3, 12, 10)).astype(np.uint8))
     said = say(capsys, "inspect", tmp_path / "a.tif")
