@@ -14,8 +14,8 @@ from inr_jax.thickness import Thickness
 
 UNKNOWN = -1.0  # in files, where nothing is there or estimable: ITK reads nan of NIfTI as 0
 FILES = (
-    "surfaces.csv", "surfaces/*.nii.gz", "thickness_maps.png", "thickness_maps/*.nii.gz", "etdrs.csv", "etdrs.png",
-    "thickness_profile.csv", "thickness_profile.png", "thickness_sectors.csv",
+    "surfaces.csv", "surfaces/*.nii.gz", "thickness_maps.png", "thickness_maps.csv", "thickness_maps/*.nii.gz",
+    "etdrs.csv", "etdrs.png", "thickness_profile.csv", "thickness_profile.png", "thickness_sectors.csv",
 )  # fmt: skip
 
 
@@ -110,11 +110,25 @@ def _write_profile(folder: Path, found: Labelled, thick: Thickness, name: str) -
 
 
 def _write_maps(folder: Path, found: Labelled, thick: Thickness, sectors: etdrs.Etdrs, name: str) -> None:
-    _write_each(folder / "thickness_maps", thick.names, thick.um, found)
+    maps = dict(zip(thick.names, thick.um, strict=True))
+    if thick.half is not None:
+        maps |= {f"{name}_half_interval": half for name, half in zip(thick.names, thick.half, strict=True)}
+    _write_each(folder / "thickness_maps", tuple(maps), np.stack([*maps.values()]), found)
+    tables.write_csv(tables.marked(_map_rows(maps, found), found.note), folder / "thickness_maps.csv")
     picture = thickness_figures.map_figure(
         thick, found.at, found.laterality, sectors.centre, title=_title(found, f"{name}: thickness of layers")
     )
     _write_png(folder / "thickness_maps.png", picture)
+
+
+def _map_rows(maps: dict[str, Float[np.ndarray, "P W"]], found: Labelled) -> list[dict[str, Any]]:
+    """A row per A-scan: which it is, where it lies en face (mm), and what every map says there (um)."""
+    rows = []
+    for p, w in np.ndindex(*found.at.shape[:2]):
+        place = {"bscan": float(found.bscan_index[p]), "bscan_mm": float(found.bscan_mm[p]), "ascan": w}
+        place |= {"slo_y_mm": float(found.at[p, w, 0]), "slo_x_mm": float(found.at[p, w, 1])}
+        rows.append(place | {f"{name}_um": float(values[p, w]) for name, values in maps.items()})
+    return _short(rows)
 
 
 def _write_png(path: Path, picture: Figure) -> None:

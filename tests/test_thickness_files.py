@@ -50,8 +50,8 @@ def names_in(folder) -> set[str]:
 
 def test_a_raster_has_maps_and_sectors_and_no_profile(written):
     layers = [name for name in CLASSES[1:] if name not in surfaces.LESIONS]
-    maps = {f"thickness_maps/{name}.nii.gz" for name in (*layers, "retina")}
-    expected = {"surfaces.csv", "etdrs.csv", "etdrs.png", "thickness_maps.png"}
+    maps = {f"thickness_maps/{name}{of}.nii.gz" for name in (*layers, "retina") for of in ("", "_half_interval")}
+    expected = {"surfaces.csv", "etdrs.csv", "etdrs.png", "thickness_maps.png", "thickness_maps.csv"}
     assert names_in(written[0]) == expected | maps | {f"surfaces/{name}.nii.gz" for name in SURFACES}
     assert written[1] == [
         "centre of the ETDRS sectors: estimated: the retina is thinnest there within 1 mm of the scan's middle"
@@ -72,6 +72,21 @@ def test_maps_lie_over_their_a_scans_and_what_is_not_known_is_minus_one(written,
     expected = (surface[-1] - surface[0]) * raster.grid.spacing[1] * 1000
     found = sitk.GetArrayFromImage(sitk.ReadImage(str(written[0] / "thickness_maps/retina.nii.gz")))[:, 0]
     np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-5)
+
+
+def test_the_table_of_maps_says_what_its_files_do_with_half_of_every_interval(written, raster):
+    rows = rows_of(written[0] / "thickness_maps.csv")
+    assert len(rows) == 25 * 48
+    for name in ("RNFL", "retina", "RNFL_half_interval", "retina_half_interval"):
+        file = sitk.ReadImage(str(written[0] / f"thickness_maps/{name}.nii.gz"))
+        values = sitk.GetArrayFromImage(file)[:, 0].ravel()
+        column = np.array([float(row[f"{name}_um"] or UNKNOWN) for row in rows])
+        np.testing.assert_allclose(np.nan_to_num(column, nan=UNKNOWN), values, atol=1e-4)
+    layers = len([name for name in CLASSES[1:] if name not in surfaces.LESIONS])
+    assert float(rows[-1]["RNFL_half_interval_um"]) == pytest.approx(4.0)
+    assert float(rows[-1]["retina_half_interval_um"]) == pytest.approx(4 * layers**0.5, abs=1e-4)
+    place = [float(rows[-1]["slo_y_mm"]), float(rows[-1]["slo_x_mm"])]
+    np.testing.assert_allclose(place, raster.at[-1, -1], atol=1e-4)
 
 
 def test_a_surface_of_the_table_lies_in_the_map_of_the_same_name_and_is_empty_where_not_known(written):
