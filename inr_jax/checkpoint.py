@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -162,7 +163,9 @@ def _load(workdir: Path, step: int, like: Params) -> Params:
         raise ValueError("its arrays are those of another model")
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    return ocp.load(place, abstract, checkpointable_name="state")
+    found = ocp.load(place, abstract, checkpointable_name="state")
+    # bound to no device, as arrays of a training that never stopped: XLA has one program for both
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), found)
 
 
 def restore(workdir: Path, like: Any, *, best: bool = False) -> tuple[Any, int]:

@@ -1,6 +1,8 @@
 """`inr-jax ablate`: the same table however it is computed and whatever dies; one line where it cannot be."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from command import environment, say
 
+from inr_jax.main import main
 from inr_jax.sweep_results import DIVERGED, FINISHED, read_sweep
 
 TESTS = Path(__file__).parent
@@ -47,6 +50,7 @@ def sweep_again():
 SMALL = (
     f"--config={TESTS / 'toy.py'}",
     "--config.model.modulation.parts=('grid',)",
+    "--config.model.depth=1",
     "--config.train.stages=('joint',)",
     "--config.train.calibrate=False",
     "--config.train.whiten=0.0",
@@ -64,15 +68,15 @@ def axes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(axes, tmp_path_factory):
-    """The folder of a sweep that was computed in one go, in a process of its own."""
+    """The folder of a sweep that was computed in one go."""
     return in_one_go(axes, tmp_path_factory.mktemp("undisturbed") / "sweep", MIXED)
 
 
 def in_one_go(axes, folder, sweep):
-    done = started(axes, folder, sweep)
-    out, err = done.communicate(timeout=600)
-    assert done.returncode == 0, err
-    (folder / "printed.txt").write_text(out)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["ablate", *SMALL, axes, f"--workdir={folder}", "--over=map", sweep]) == 0
+    (folder / "printed.txt").write_text(said.getvalue())
     return folder
 
 
@@ -194,7 +198,7 @@ def test_a_sweep_that_is_whole_is_not_computed_again(undisturbed, axes, tmp_path
     ("more", "what"),
     [
         (("--sweep=activation,seed",), "another one (other axes, varied, variants)"),
-        ((MIXED, "--config.model.depth=3"), "another one (other base: model.depth was 2, is 3)"),
+        ((MIXED, "--config.model.depth=3"), "another one (other base: model.depth was 1, is 3)"),
     ],
 )
 def test_a_folder_of_another_sweep_is_refused_and_left(more, what, undisturbed, axes, capsys):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import toy
@@ -16,6 +17,8 @@ from command import cut, environment, say, tree, untrained, write_npz, write_pop
 from inr_jax.main import main
 from inr_jax.model import Signal
 
+# A full disk cuts the programs, too, that the tests share: half of one is there to the end, and compiled at every use.
+KEPT_FROM, NEVER = "jax_persistent_cache_min_compile_time_secs", "1e9"  # seconds
 TOY = f"--config={toy.ROOT / 'tests' / 'toy.py'}"
 
 
@@ -123,10 +126,13 @@ def test_a_full_disk_leaves_nothing_half_written(toy_model, tmp_path, capsys):
     eye = write_npz(tmp_path / "eye.npz")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update(KEPT_FROM, float(NEVER))
     try:
         said = say(capsys, "adapt", f"--workdir={toy_model}", eye, f"--output={tmp_path / 'out'}", "--name=eye")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        jax.config.update(KEPT_FROM, before)
     assert f"{tmp_path / 'out' / 'eye'}" in said.error
     assert "cannot be written" in said.error
     assert tree(tmp_path) == {"eye.npz", "out"}
@@ -184,8 +190,9 @@ def test_a_disk_that_fills_up_ends_with_a_line_that_says_so_and_no_half_written_
     output = tmp_path / "out"
     flags = [f"--workdir={toy_model}", f"--output={output}"] if command == "evaluate" else [TOY, f"--workdir={output}"]
     done = subprocess.run(
-        [sys.executable, "-m", "inr_jax", command, *flags], capture_output=True, text=True, env=environment(),
-        check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+        [sys.executable, "-m", "inr_jax", command, *flags], capture_output=True, text=True,
+        env=environment(**{KEPT_FROM.upper(): NEVER}), check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
     )  # fmt: skip
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -26,6 +26,7 @@ CHANGES = (
 
 def small():
     config = toy.get_config()
+    config.model.depth = 1
     config.model.modulation.parts = ("grid",)
     config.train.update({"stages": ("autodecoder", "joint"), "validation_scans": 2})
     config.data.phantom_oct.people = (2, 2, 1)

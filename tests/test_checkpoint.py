@@ -67,6 +67,13 @@ def test_a_state_comes_back_from_shapes_and_dtypes_alone(two):
     assert_bit_equal(state, state_of(20))
 
 
+def test_a_restored_state_takes_the_program_of_one_that_was_never_saved(two):
+    """JAX compiles anew for arrays that are bound to a device."""
+    move = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state))
+    state, _ = checkpoint.restore(two, LIKE)
+    assert move.lower(state).as_text() == move.lower(LIKE).as_text()
+
+
 def test_an_empty_folder_has_no_latest_and_cannot_be_restored(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     with pytest.raises(InputError, match="found no checkpoint"):

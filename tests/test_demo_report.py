@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.data.phantom_oct.update({"people": (2, 1, 2), "eyes": 2})
     config.model.modulation.parts = ("grid",)
     config.train.update({"stages": ("joint",), "calibrate": False})
+    config.adapt.first_order = True
     config.fit.update({"points": 64, "steps": 5, "weights_steps": 5})
     folder = tmp_path_factory.mktemp("demo_report")
     said = io.StringIO()

@@ -68,7 +68,7 @@ def dense_jacobian(model, evidence, places):
         return field(coords)["intensity"][:, 0]
 
     codes = doubt.arrays(modulation)
-    jacobian = jax.jacobian(answer)(codes)
+    jacobian = jax.jit(jax.jacobian(answer))(codes)
     return np.concatenate([np.asarray(jacobian[name]).reshape(len(places), -1) for name in codes], -1)
 
 

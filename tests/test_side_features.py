@@ -124,7 +124,7 @@ def test_every_weight_of_the_features_is_learned_with_the_field(made):
     def total(field):
         return (one.learner.bind(field, modulation, SIDE, HYPER)(PLACES)["intensity"] ** 2).sum()
 
-    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(jax.grad(total)(field)["side"]))
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(field)["side"]))
 
 
 def test_another_gauge_of_the_codes_leaves_the_features_alone(made, answer):
