@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Wedge
+from matplotlib.ticker import MaxNLocator
 
 from inr_jax import en_face, etdrs
 from inr_jax.figures import INK, PALETTE, QUIET, fixed, grid, name_axes
@@ -17,6 +18,7 @@ from inr_jax.thickness import Thickness
 
 COLOURS = "viridis"  # even to the eye, and told apart by colour-blind people
 LINES = 6  # B-scans that are drawn
+TICKS = 3  # of an axis of a map, at most one more
 PIXELS = 320  # along the longer side of a map
 
 
@@ -73,7 +75,7 @@ def map_figure(
         low_um, high_um = (np.nanmin(shown), np.nanmax(shown)) if np.isfinite(shown).any() else (0.0, 0.0)
         scale = Normalize(low_um, max(high_um, low_um + 1.0))
         image = axis.imshow(shown, cmap=COLOURS, norm=scale, extent=moved, aspect="equal")
-        bar = figure.colorbar(image, ax=axis, shrink=0.7)
+        bar = figure.colorbar(image, ax=axis, shrink=0.7, ticks=MaxNLocator(TICKS))
         bar.ax.tick_params(labelsize=7)
         bar.set_label("µm", fontsize=8)
         for radius in etdrs.RADII if centre is not None else ():
@@ -81,6 +83,7 @@ def map_figure(
             axis.add_patch(Circle((0, 0), radius, fill=False, edgecolor="black", linewidth=0.8, linestyle=":"))
         axis.set_xlim(moved[:2])
         axis.set_ylim(moved[2:])
+        axis.locator_params(nbins=TICKS)  # each takes milliseconds to draw, and there are many maps
         _name_sides(axis, laterality)
         name_axes(axis, name, f"mm from {'the centre' if centre else 'the middle'}", "mm")
     return figure
