@@ -54,18 +54,21 @@ def stages(config: ConfigDict) -> tuple[Stage, ...]:
 
 def initial_state(config: ConfigDict, model: Model, subjects: int, hyper: Hyper | None = None) -> State:
     """Step 0: fresh weights, and a table of small random codes. hyper: the config's own, or traced ones."""
-    hyper = hyper_of(config) if hyper is None else hyper
-    key_field, key_table = jax.random.split(jax.random.key(hyper.seed))
-    leaves, structure = jax.tree.flatten(model.codes)
-    keys = jax.random.split(key_table, len(leaves))
-    table = [
-        config.train.table_scale * jax.random.normal(k, (subjects, *leaf.shape))
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    params = model.init(key_field, hyper)
-    still = modulations.at_rest(jax.tree.unflatten(structure, table))
-    state = State(jnp.int32(0), params, still, (), guard.begin())
-    return fresh_optimizer(state, config)
+
+    def made(hyper: Hyper) -> State:
+        key_field, key_table = jax.random.split(jax.random.key(hyper.seed))
+        leaves, structure = jax.tree.flatten(model.codes)
+        keys = jax.random.split(key_table, len(leaves))
+        table = [
+            config.train.table_scale * jax.random.normal(k, (subjects, *leaf.shape))
+            for k, leaf in zip(keys, leaves, strict=True)
+        ]
+        params = model.init(key_field, hyper)
+        still = modulations.at_rest(jax.tree.unflatten(structure, table))
+        state = State(jnp.int32(0), params, still, (), guard.begin())
+        return fresh_optimizer(state, config)
+
+    return jax.jit(made)(hyper_of(config) if hyper is None else hyper)  # op by op it takes seconds to compile
 
 
 def fresh_optimizer(state: State, config: ConfigDict) -> State:
