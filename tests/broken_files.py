@@ -27,7 +27,7 @@ class Variant(NamedTuple):
     suffix: str  # of the format; "": a folder
     what: str
     content: Content
-    ends: str  # "read": as the whole file is; "refused" in one line; "either" of both; "any": read in whatever way
+    ends: str  # "read": as the whole file is; "refused" in one line; "either" of both; "any": read somehow or refused
 
 
 def write(folder: Path, content: Content) -> Path:
@@ -100,6 +100,9 @@ def variants() -> Iterator[Variant]:
         for done, changed, ends in (*_damaged(kind, main, content[main], rng), *_harmless(kind, main, content[main])):
             yield Variant(kind, done, content | changed if len(content) > 1 else changed, ends)
         yield from _renamed(kind, content)
+        for other in sorted(set(content) - {main})[::5] if kind in ("xml", "dicom") else ():
+            for done, changed, _ in [*_damaged("image", other, content[other], rng)][::3]:
+                yield Variant(kind, f"{other} {done}", content | changed, "any")
         if len(content) > 1:
             yield Variant(kind, "a file is missing", {n: c for n, c in content.items() if n != main}, "any")
     for i, found in enumerate((b"", b"FOCTFDA\x02" + bytes(200), np.random.default_rng(99).bytes(4000), b"text\n")):
