@@ -42,7 +42,8 @@ class Scan:
     pattern: str | None = None  # how its A-scans lie: one of PATTERNS, or unknown
     surface_names: tuple[str, ...] = ()  # of `surfaces`, as the instrument calls them; (): not said
     quality: Float[np.ndarray, " D"] | None = None  # dB of every B-scan, as the instrument says
-    turned: tuple[bool, bool] = (False, False)  # B-scans, A-scans: whether their order is the file's backwards
+    # B-scans, A-scans: whether their order is the file's backwards; None: it is neither that nor the file's
+    turned: tuple[bool | None, bool] = (False, False)
     source: str = ""  # kind of file it was read from
     remarks: tuple[str, ...] = ()  # what had to be assumed in reading it
     prepared: bool = False  # of a fold that `inr-jax prepare` wrote: flattened, scaled and cropped

@@ -56,8 +56,12 @@ def read_scan(
 def with_surfaces(scan: Scan, path: str | Path) -> Scan:
     """The scan with the surfaces of a HEYEX or OCTExplorer file in the place of its own, read as scans are.
 
-    Raises InputError in one line, also where they are not of the scan's B-scans and A-scans.
+    Raises InputError in one line, also where they are not of the scan's B-scans and A-scans, or it is not known of
+    which.
     """
+    if scan.turned[0] is None:
+        expected = "slices along their normal as their frames or names of files follow, or backwards"
+        raise InputError(f"{scan.name}: layers: expected {expected}; found another order")
     names, rows = guarded.READER.surfaces(Path(path))
     wanted = (scan.voxels.shape[0], scan.voxels.shape[2])
     if rows.shape[1:] != wanted:

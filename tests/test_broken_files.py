@@ -1,6 +1,8 @@
 """Broken files: what can be read is read equal, the rest ends in one line, soon and in little memory."""
 
 import dataclasses
+import gzip
+import struct
 import time
 import warnings
 from contextlib import suppress
@@ -17,7 +19,8 @@ from inr_jax import given_layers
 from inr_jax.errors import InputError
 from inr_jax.inspecting import described
 from inr_jax.phantom import CLASSES
-from inr_jax.readers.guarded import Limit, Reader
+from inr_jax.readers import content_digest, parts_of
+from inr_jax.readers.guarded import SMALL, Limit, Reader, Stopped, Worker, limit_of
 from inr_jax.restored import Restored
 from inr_jax.scan import Scan
 
@@ -154,7 +157,7 @@ def test_a_file_that_keeps_its_reader_busy_is_given_up_and_the_next_one_is_read(
     whole = broken_files.write(tmp_path, broken_files.whole()[".vol"])
     (tmp_path / "b.e2e").write_bytes(content)
     assert reader.scans(whole)[0].pattern == "raster"
-    with pytest.raises(InputError, match=r"reading it took more than|not readable within"):
+    with pytest.raises(InputError, match=r"reading it took more than|reading it needs more than"):
         reader.scans(tmp_path / "b.e2e")
     assert reader.scans(whole)[0].pattern == "raster"
     reader.close()
@@ -168,3 +171,65 @@ def test_a_reader_that_dies_is_replaced(tmp_path):
     reader._worker._process.wait()
     assert reader.scans(whole)[0].pattern == "raster"
     reader.close()
+
+
+def of_size(path: Path, size: int) -> Path:
+    """A file that says it is so large, and takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_large_file_may_take_longer_and_more_and_a_small_one_what_it_always_could(tmp_path):
+    """512 x 1024 x 512 voxels of a byte are 1 GiB as float32: at 5 MB/s, and four times in memory."""
+    large = Limit(2**30 / 5e6, 4.0)
+    assert limit_of([of_size(tmp_path / "a.nii", 2**28)]) == large
+    assert limit_of([of_size(tmp_path / "a.nii.gz", 2**24)]) == large  # of what may be 16 times as large
+    assert limit_of([of_size(tmp_path / "b.nii", 10**7)]) == limit_of([of_size(tmp_path / "b.mha", 6 * 10**5)]) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parts"),
+    [
+        ("a.mhd", "NDims = 3\nElementDataFile = a.raw\n", ("a.raw",)),
+        ("a.mhd", "ElementDataFile = LIST\na.raw\nb.raw\n", ("a.raw", "b.raw")),
+        ("a.mhd", "ElementDataFile = %02d.raw 1 2 1\n", ("01.raw", "02.raw")),
+        ("a.nhdr", "NRRD0004\ndata file: a.raw\n", ("a.raw",)),
+        ("a.xml", "<ExamURL>C:\\export\\a.tif</ExamURL><ExamURL>b.tif</ExamURL>", ("a.tif", "b.tif")),
+    ],
+)
+def test_files_that_a_header_names_count_in_its_limits_and_its_digest(tmp_path, name, text, parts):
+    header = tmp_path / name
+    header.write_text(text)
+    (tmp_path / "other.txt").write_text("of nothing")
+    files = [of_size(tmp_path / part, 2**26) for part in parts]
+    assert parts_of(header) == [header, *files]
+    assert limit_of(parts_of(header)).gigabytes >= len(parts)
+    before = content_digest(header)
+    (tmp_path / "other.txt").write_text("still of nothing")
+    assert content_digest(header) == before
+    with files[-1].open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\1")
+    assert content_digest(header) != before
+
+
+def test_a_scan_that_needs_more_memory_than_it_may_take_says_so(tmp_path):
+    """A .nii.gz of 125 MB of voxels, 500 MB as float32, in 0.1 MB."""
+    header = bytearray(broken_files.whole()[".nii"]["a.nii"][:352])
+    header[40:56] = struct.pack("<8h", 3, 500, 500, 500, 1, 1, 1, 1)
+    header[70:74] = struct.pack("<2h", 2, 8)  # uint8
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(range(250)) * 500_000, 1))
+    reader = Reader(Limit(60, 0.6))
+    with pytest.raises(InputError, match="reading it needs more than 1 GB of memory"):
+        reader.scans(path)
+    reader.close()
+
+
+def test_a_reader_that_the_system_has_killed_says_so():
+    worker = Worker()
+    worker._process.kill()
+    with pytest.raises(Stopped, match="needs more memory than the system had left"):
+        worker._line()
+    worker.close()

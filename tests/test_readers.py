@@ -271,6 +271,34 @@ def test_slices_that_are_unevenly_apart_are_no_volume():
         read_scan(DICOM_FILES / "dicomdirtests" / "77654033" / "CT2")
 
 
+def series_at(folder: Path, heights: list[int]) -> Path:
+    """A slice a file, by name at these heights; its voxels are brighter by its number."""
+    series = pydicom.uid.generate_uid()
+    folder.mkdir()
+    for i, z in enumerate(heights):
+        facts = {"ImagePositionPatient": [0, 0, 2 * z], "PixelSpacing": [0.5, 0.25], "SeriesInstanceUID": series}
+        pixels = (np.arange(20).reshape(4, 5) + 20 * i).astype(np.uint8)
+        pydicom.dcmwrite(folder / f"{i}.dcm", dicom(pixels, **facts), enforce_file_format=True)
+    return folder
+
+
+def test_layers_of_slices_that_are_filed_backwards_go_to_their_own_slices(tmp_path):
+    rows = 1 + np.arange(25, dtype=float).reshape(1, 5, 5) / 10
+    path = scan_files.oct_explorer(tmp_path / "s.xml", rows, ("ILM",), ())
+    for name, heights, turn in (("falls", [4, 3, 2, 1, 0], -1), ("rises", [0, 1, 2, 3, 4], 1)):
+        scan = read_scan(series_at(tmp_path / name, heights))
+        assert (np.diff(scan.voxels[:, 0, 0]) == 20 * turn).all()
+        np.testing.assert_allclose(with_surfaces(scan, path).surfaces, rows[:, ::turn], rtol=1e-6)
+
+
+def test_layers_of_slices_that_are_filed_in_another_order_are_refused_in_one_line(tmp_path):
+    path = scan_files.oct_explorer(tmp_path / "s.xml", np.ones((1, 5, 5)), ("ILM",), ())
+    scan = read_scan(series_at(tmp_path / "mixed", [2, 0, 1, 4, 3]))
+    assert scan.turned == (None, False)
+    with pytest.raises(InputError, match=r"layers: expected slices along their normal .*; found another order$"):
+        with_surfaces(scan, path)
+
+
 def test_an_enhanced_dicom_says_where_each_frame_lies(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 200, (3, 4, 5)).astype(np.uint8)
     frames = [item(PlanePositionSequence=item(ImagePositionPatient=[0, 0, 3 * (2 - i)]))[0] for i in range(3)]
@@ -312,6 +340,22 @@ def test_a_folder_of_pictures_is_a_stack_by_their_names(tmp_path):
     imageio.v3.imwrite(tmp_path / "b9.png", voxels[0, :5])
     with pytest.raises(InputError, match="expected pictures of one size"):
         read_scan(tmp_path)
+
+
+def test_pictures_are_stacked_by_the_numbers_in_their_names_and_hidden_files_are_none(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 255, (12, 6, 5)).astype(np.uint8)
+    for i, page in enumerate(voxels):
+        imageio.v3.imwrite(tmp_path / f"scan{i}.png", page)
+    (tmp_path / "._scan0.png").write_bytes(b"of another system")
+    (tmp_path / ".DS_Store").write_bytes(b"of another system")
+    np.testing.assert_array_equal(read_scans(tmp_path)[0].voxels, voxels)
+
+
+def test_a_hidden_xml_is_not_that_of_a_heyex_folder(tmp_path):
+    folder = eye_xml(tmp_path / "xml", EYE)
+    name = read_scan(folder).name
+    (folder / "._export.xml").write_bytes(b"of another system")
+    assert read_scan(folder).name == name
 
 
 def test_layers_of_octexplorer_and_heyex_go_where_the_scan_has_them(tmp_path):

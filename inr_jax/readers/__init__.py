@@ -5,6 +5,8 @@ They read what others wrote, and may fail in any way: `guarded` asks them in a p
 
 import hashlib
 import importlib
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ class Kind(NamedTuple):
 
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+HEADERS, MOST_OF_HEADER = (".mhd", ".nhdr", ".xml"), 1 << 26  # what names files beside it, and bytes read of it
 PICTURE = ("tifffile", "imageio.v3")
 XML = Kind("HEYEX .xml", "heyex_xml", ("eyepy.io.he.xml_reader", *PICTURE))
 DICOM = Kind("DICOM", "dicom", ("pydicom.pixels",))
@@ -72,14 +75,33 @@ def is_dicom(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file itself, or those of a folder by their names."""
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    """The file itself, or those of a folder that are not hidden, by their names: numbers in them count as numbers."""
+    if not path.is_dir():
+        return [path]
+    return sorted((file for file in path.iterdir() if file.is_file() and file.name[0] != "."), key=_by_number)
+
+
+def _by_number(file: Path) -> tuple[list[str | int], str]:
+    """scan2 before scan10; the name itself, where numbers are written in two ways."""
+    parts = re.split("([0-9]+)", file.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], file.name
+
+
+def parts_of(path: Path) -> list[Path]:
+    """`files_of`, and after a header the files beside it that it names, each or by a pattern such as b%03d.raw."""
+    if path.is_dir() or not path.name.lower().endswith(HEADERS):
+        return files_of(path)
+    with path.open("rb") as stream:
+        text = stream.read(MOST_OF_HEADER)
+    ends = tuple(re.findall(rb"%[0-9]*d(\.\w+)", text))
+    beside = [(file, os.fsencode(file.name)) for file in files_of(path.parent) if file.name != path.name]
+    return [path, *(file for file, name in beside if name in text or name.endswith(ends))]
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's files by the order of their names."""
+    """The SHA-256 of a file and of what a header names, or of a folder's files by the order of their names."""
     digest = hashlib.sha256()
-    for file in files_of(path):
+    for file in parts_of(path):
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -57,7 +57,7 @@ def _scan(group: list[Any], photographs: dict[str, Any], name: str) -> Scan:
     slices = [one for file in group for one in _slices(file, name)]
     if len({one.pixels.shape for one in slices}) > 1:
         raise InputError(f"{name}: expected slices of one size; found several in a series")
-    slices, apart = _in_order(slices, name)
+    slices, apart, backwards = _in_order(slices, name)
     first = slices[0]
     apart = first.thickness if np.isnan(apart) else apart
     spacing = UNKNOWN if first.pixel is None else (apart, *first.pixel)
@@ -73,6 +73,7 @@ def _scan(group: list[Any], photographs: dict[str, Any], name: str) -> Scan:
         laterality=_laterality(group[0]),
         name=name,
         person=name,
+        turned=(backwards, False),
     )
     return _on_slo(scan, slices, group[0], photographs)
 
@@ -119,21 +120,23 @@ def _slice(pixels: Float[np.ndarray, "H W"], parts: list[Any]) -> Slice:
     )
 
 
-def _in_order(slices: list[Slice], name: str) -> tuple[list[Slice], float]:
-    """Slices along their normal, and mm between them; as they are, and nan, where no place is said."""
+def _in_order(slices: list[Slice], name: str) -> tuple[list[Slice], float, bool | None]:
+    """Slices along their normal, mm between them, and `Scan.turned`; as they are, and nan, where no place is said."""
     places = [one.place for one in slices if one.place is not None]
     if len(slices) == 1 or len(places) < len(slices):
-        return slices, np.nan
+        return slices, np.nan, False
     along, down = np.array(slices[0].axes[:3]), np.array(slices[0].axes[3:])
     heights = np.array(places) @ np.cross(along, down)
     order = np.argsort(heights, kind="stable")
     steps = np.diff(heights[order])
     if steps.max() == 0:  # an OCT may say one place for all of its B-scans
-        return slices, np.nan
+        return slices, np.nan, False
     if np.abs(steps - steps.mean()).max() > EVEN * steps.mean():
         low, high = steps.min(), steps.max()
         raise InputError(f"{name}: expected slices evenly apart; found {low:.3g} to {high:.3g} mm")
-    return [slices[i] for i in order], float(steps.mean())
+    backwards = bool((np.diff(order) == -1).all())
+    is_known = backwards or bool((np.diff(order) == 1).all())
+    return [slices[i] for i in order], float(steps.mean()), backwards if is_known else None
 
 
 def _laterality(file: Any) -> str | None:

@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -21,10 +22,13 @@ from jaxtyping import Float
 import inr_jax
 from inr_jax.errors import InputError
 from inr_jax.limits import resident
-from inr_jax.readers import content_name, files_of, kind_of, message
+from inr_jax.readers import HEADERS, content_name, kind_of, message, parts_of
 from inr_jax.scan import Scan
 
-BYTES_PER_SECOND, GROWTH = 20e6, 8.0  # of a large one: it has longer, and so many bytes in memory for each of its own
+# Of a large file, by its voxels as float32: so long on a busy machine, and so many times their bytes in memory
+BYTES_PER_SECOND, GROWTH = 5e6, 4.0
+AS_FLOAT32, UNPACKED = 4, 16  # bytes for a byte of voxels, and for one that may be compressed so many times as many
+PLAIN = (".vol", ".e2e", ".nii", ".raw", ".bmp", *HEADERS)  # never compressed
 START = 60.0  # seconds until the process is there, or has loaded a library
 KEPT = 0.75  # GB: one that is larger after an answer is replaced
 LOOK = 0.05  # seconds between two looks at it
@@ -38,6 +42,14 @@ class Limit(NamedTuple):
 
 
 SMALL = Limit(8.0, 2.0)  # for a small file
+
+
+def limit_of(files: list[Path], small: Limit = SMALL) -> Limit:
+    """What reading these files, which are one scan's, may take: as a small file, or longer and more by their sizes."""
+    is_plain = [file.name.lower().endswith(PLAIN) for file in files]
+    each = zip(files, is_plain, strict=True)
+    decoded = sum(AS_FLOAT32 * (1 if plain else UNPACKED) * file.stat().st_size for file, plain in each)
+    return Limit(max(small.seconds, decoded / BYTES_PER_SECOND), max(small.gigabytes, GROWTH * decoded / 2**30))
 
 
 class Stopped(Exception):
@@ -105,10 +117,12 @@ class Worker:
             if time.monotonic() > self._until:
                 raise Stopped(f"took more than {self._limit.seconds:.0f} s")
             if resident(self._process.pid) > self._limit.gigabytes:
-                raise Stopped(f"took more than {self._limit.gigabytes:.0f} GB of memory")
+                raise Stopped(f"needs more than {self._limit.gigabytes:.0f} GB of memory")
         written = os.read(output, 1 << 20)
         if not written:
-            raise Stopped("ended")
+            self._process.kill()  # which changes nothing of how it ended
+            is_killed = self._process.wait() == -signal.SIGKILL
+            raise Stopped("needs more memory than the system had left: it was killed" if is_killed else "ended")
         self._received += written
 
 
@@ -136,10 +150,9 @@ class Reader:
         try:
             is_anonymous = wanted == "surfaces" or kind_of(path).is_anonymous
             name = content_name(path) if is_anonymous else str(path)
-            size = sum(file.stat().st_size for file in files_of(path))
+            limit = limit_of(parts_of(path), self.limit)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        limit = Limit(self.limit.seconds + size / BYTES_PER_SECOND, max(self.limit.gigabytes, GROWTH * size / 2**30))
         question = {"wanted": wanted, "path": str(path.absolute()), "name": name, "options": options}
         with self._lock:
             answer = self._ask({**question, "gigabytes": limit.gigabytes}, limit)

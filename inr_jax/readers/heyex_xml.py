@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inr_jax.errors import InputError
-from inr_jax.readers import heyex
+from inr_jax.readers import files_of, heyex
 from inr_jax.scan import Scan
 
 
@@ -16,7 +16,10 @@ def read(path: Path, name: str) -> list[Scan]:
     """The scan of an `.xml` or of the folder that has it: 8-bit images as they are shown, 0 to 1."""
     from eyepy.io.he.xml_reader import HeXmlReader
 
-    file = HeXmlReader(path)
+    found = [file for file in files_of(path) if file.suffix.lower() == ".xml"]  # eyepy would take hidden ones, too
+    if len(found) != 1:
+        raise InputError(f"{name}: expected one .xml; found {len(found)}")
+    file = HeXmlReader(found[0])
     header, facts = file.parsed_values, file.bscan_meta
     bscans = file.xml_root[0].findall(".//ImageType[Type='OCT']..")
     if not bscans:

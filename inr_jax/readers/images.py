@@ -57,6 +57,8 @@ def _read(path: Path) -> sitk.Image:
         _check_complete(path)
         return sitk.ReadImage(str(path))
     except (RuntimeError, EOFError, OSError, zlib.error) as error:
+        if "allocat" in str(error) or "bad_alloc" in str(error):  # ITK's way to say so
+            raise MemoryError from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(f"{path}: not readable as an image, or cut short: {reason}") from error
 

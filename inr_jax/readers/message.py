@@ -15,7 +15,7 @@ def send(stream: IO[bytes], answer: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
     stream.write(json.dumps(_described(answer, arrays)).encode() + b"\n")
     for array in arrays:
-        stream.write(np.ascontiguousarray(array).tobytes())
+        stream.write(np.ascontiguousarray(array).data)
     stream.flush()
 
 
@@ -48,8 +48,9 @@ def _restored(value: Any, take: Callable[[int], bytearray]) -> Any:
 
 
 def of_scan(scan: Scan) -> dict[str, Any]:
-    """A scan as a dictionary that can be sent."""
-    return {field.name: getattr(scan, field.name) for field in fields(scan)}
+    """A scan as a dictionary that can be sent without copies."""
+    values = {field.name: getattr(scan, field.name) for field in fields(scan)}
+    return {k: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value for k, value in values.items()}
 
 
 def to_scan(found: dict[str, Any]) -> Scan:

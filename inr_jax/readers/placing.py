@@ -92,6 +92,11 @@ def _flipped(scan: Scan, axis: int) -> Scan:
         return None if array is None else np.ascontiguousarray(np.flip(array, at))
 
     bscans_or_columns = 0 if axis == 0 else 1
+    bscans, columns = scan.turned
+    if axis == 0:
+        bscans = None if bscans is None else not bscans
+    else:
+        columns = not columns
     return replace(
         scan,
         voxels=np.ascontiguousarray(np.flip(scan.voxels, axis)),
@@ -100,7 +105,7 @@ def _flipped(scan: Scan, axis: int) -> Scan:
         surfaces=turned(scan.surfaces, 1 + bscans_or_columns),
         ascans_on_slo=turned(scan.ascans_on_slo, bscans_or_columns),
         quality=turned(scan.quality, 0) if axis == 0 else scan.quality,
-        turned=(scan.turned[0] ^ (axis == 0), scan.turned[1] ^ (axis == 2)),
+        turned=(bscans, columns),
     )
 
 

@@ -29,7 +29,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except InputError as error:
         return {"error": " ".join(str(error).split())}
     except MemoryError:
-        return {"error": f"{name}: not readable within {gigabytes:.0f} GB of memory, or damaged"}
+        return {"error": f"{name}: not readable, or damaged: reading it needs more than {gigabytes:.0f} GB of memory"}
     except Exception as error:  # noqa: BLE001
         kind = "surfaces" if question["wanted"] == "surfaces" else readers.kind_of(path).name
         return {"error": f"{name}: not readable as {kind}, or damaged ({type(error).__name__})"}
