@@ -39,11 +39,11 @@ class Took(NamedTuple):
     processor: float  # of all cores
 
 
-def took(files: list[str], output: Path) -> Took:
-    """One call for these files, in a process of its own."""
+def took(files: list[str], output: Path, *flags: str, cache: str = "off") -> Took:
+    """One call for these files, in a process of its own. cache: where programs are kept."""
     before, began = _processor(), time.perf_counter()
-    command = [sys.executable, "-m", "inr_jax", "adapt", "--model=phantom", "--no-cache", *files, f"--output={output}"]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"INR_JAX_CACHE": "off"})
+    command = [sys.executable, "-m", "inr_jax", "adapt", "--model=phantom", *files, f"--output={output}", *flags]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"INR_JAX_CACHE": cache})
     return Took(time.perf_counter() - began, _processor() - before)
 
 
@@ -54,16 +54,24 @@ def _processor() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scans", type=int, default=8, help="in the second call: 2 or more")
-    count = parser.parse_args().scans
-    with tempfile.TemporaryDirectory() as folder:
-        files = written(Path(folder), count)
-        one, several = took(files[:1], Path(folder) / "one"), took(files, Path(folder) / "several")
-    for kind, first, all_of in zip(Took._fields, one, several, strict=True):
-        further = (all_of - first) / (count - 1)
-        print(f"{kind:10} one scan {first:.1f} s; {count} scans {all_of:.1f} s: {further:.1f} s for a further one")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"most memory {peak:.2f} GB")
+    parser.add_argument("--scans", type=int, default=8, help="in the last call: 2 or more")
+    parser.add_argument("--together", type=int, default=4, help="of these, at once")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = written(folder, options.scans)
+        cache, at_once = str(folder / "cache"), f"--together={options.together}"
+        calls = {
+            "one scan": took(files[:1], folder / "one", cache=cache),
+            "the same, its programs kept": took(files[:1], folder / "again", cache=cache),
+            f"{options.scans} scans, none kept": took(files, folder / "all", at_once),
+        }
+    for said, seconds in calls.items():
+        print(f"{said:30} {seconds.wall:8.1f} s, {seconds.processor:8.1f} s of processor time")
+    one, kept, several = (seconds.processor for seconds in calls.values())
+    further, single = (several - one) / (options.scans - 1), options.scans * kept + (one - kept)
+    print(f"a further scan {further:.1f} s; all of them {several / single:.2f} of single calls less their compilations")
+    print(f"most memory {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB")
 
 
 if __name__ == "__main__":

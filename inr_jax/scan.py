@@ -14,7 +14,7 @@ from inr_jax.errors import InputError
 Triple = tuple[float, float, float]
 PATTERNS = ("line", "circle", "raster", "radial")
 NO_RASTER = ("line", "circle", "radial")
-LEAST_MM, MOST_MM = 1e-4, 1e3  # between voxels or pixels: what lies beyond is a damaged number
+LEAST_MM, MOST_MM = 1e-4, 1e4  # between voxels or pixels: what lies beyond is a damaged number
 LARGEST = 1e15  # of intensities, whose squares are to be finite
 
 
@@ -86,7 +86,7 @@ def checked(scan: Scan, where: str, *, spacing_known: bool = True) -> Scan:
     is_unsaid = not spacing_known and np.isnan(scan.spacing).all()
     if not is_unsaid and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.spacing):
         found = "none in the file (--scan-spacing tells them)" if np.isnan(scan.spacing).all() else scan.spacing
-        raise InputError(f"{where}: spacing: expected three mm from {LEAST_MM:g} to {MOST_MM:g}, found {found}")
+        raise InputError(f"{where}: spacing: expected three positive mm ({LEAST_MM:g} to {MOST_MM:g}), found {found}")
     if not np.isfinite(scan.voxels).all():
         count = int((~np.isfinite(scan.voxels)).sum())
         raise InputError(f"{where}: voxels: expected finite numbers, found {count} NaN or infinite")
@@ -110,16 +110,21 @@ def _check_place(scan: Scan, where: str) -> None:
     if scan.ascans_on_slo is not None and not np.isfinite(scan.ascans_on_slo).all():
         raise InputError(f"{where}: ascans_on_slo: expected finite mm, found NaN or infinite")
     if scan.slo_spacing is not None and not all(LEAST_MM <= mm <= MOST_MM for mm in scan.slo_spacing):
-        said = f"expected two mm from {LEAST_MM:g} to {MOST_MM:g}, found {scan.slo_spacing}"
+        said = f"expected two positive mm ({LEAST_MM:g} to {MOST_MM:g}), found {scan.slo_spacing}"
         raise InputError(f"{where}: slo_spacing: {said}")
     for name, value, known in (("laterality", scan.laterality, ("R", "L")), ("pattern", scan.pattern, PATTERNS)):
         if value not in (None, *known):
             raise InputError(f"{where}: {name}: expected one of {', '.join(known)}, found {value!r}")
 
 
+def is_content_name(name: str) -> bool:
+    """Whether a name is of the content of a file or scan, and so says nothing of a person."""
+    return re.fullmatch(r"scan-[0-9a-f]{12}(-\d+)?", name) is not None
+
+
 def content_name(scan: Scan) -> str:
     """A name that says nothing of a person: the reader's where that is one, otherwise made of voxels and geometry."""
-    if re.fullmatch(r"scan-[0-9a-f]{12}(-\d+)?", scan.name):
+    if is_content_name(scan.name):
         return scan.name
     found = hashlib.sha256(np.ascontiguousarray(scan.voxels).tobytes())
     found.update(repr((scan.voxels.shape, *map(tuple, (scan.spacing, scan.origin, scan.direction)))).encode())

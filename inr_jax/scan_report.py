@@ -12,7 +12,7 @@ from scipy import ndimage
 from inr_jax import calibration, figures, grids, metrics, niivue, page, viewer
 from inr_jax.between import Doubted
 from inr_jax.grids import Grid
-from inr_jax.scan import Scan, Triple
+from inr_jax.scan import Scan, Triple, is_content_name
 from inr_jax.surfaces import without_specks
 from inr_jax.trained import Trained
 from inr_jax.viewer import EnFace, Overlay, Thickness, View
@@ -30,14 +30,15 @@ ALL = "all layers"
 def scan_report(
     path: Path, model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered", pictures: Sequence[page.Picture]
 ) -> None:
-    """Writes the page of `inr-jax adapt`, which calls the scan as its results are called, not by its file.
+    """Writes the page of `inr-jax adapt`; it calls the scan by its content, as other names may be those of people.
 
     pictures: what it shows besides, of layers.
     """
     has_across = rendered.like is None and len(rendered.bscan_index) > 1
     shown = [*pictures, *([_reslice(scan, rendered)] if has_across else [])]
     facts = _facts(model, scan, rendered)
-    write(path, view_of(model, scan, rendered), facts, shown, name=scan.name, mark=model.mark)
+    name = scan.name if is_content_name(scan.name) else ""
+    write(path, view_of(model, scan, rendered), facts, shown, name=name, mark=model.mark)
 
 
 def write(

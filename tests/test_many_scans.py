@@ -217,6 +217,8 @@ def test_results_are_called_by_the_content_unless_asked_otherwise(model, tmp_pat
     ):
         assert adapt(capsys, model, tmp_path / folder, *files, *flags).code == 0
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(names)
+    page = (tmp_path / "hash" / own[0] / "report.html").read_text()
+    assert f"<title>Adapted {own[0]}</title>" in page
     assert adapt(capsys, model, tmp_path / "one", files[0], "--name=eye-7").code == 0
     with np.load(tmp_path / "one" / "eye-7" / "modulation.npz") as file:
         assert file["names"].tolist() == ["eye-7"]

@@ -31,6 +31,7 @@ FILES = {
     "thickness_maps",
     *(f"thickness_maps/{name}.nii.gz" for name in (*LAYERS, "retina")),
     "thickness_maps.png",
+    "thickness_maps.csv",
     "intensity.nii.gz",
     "measured.ctbl",
     "measured.nii.gz",

@@ -325,7 +325,7 @@ def test_a_tiff_stack_has_the_spacing_that_imagej_wrote_and_needs_it_where_not(t
     np.testing.assert_array_equal(scan.voxels, voxels)
     np.testing.assert_allclose(scan.spacing, (0.24, 0.0039, 0.0118), rtol=1e-5)
     assert np.isnan(read_scans(silent)[0].spacing).all()
-    with pytest.raises(InputError, match=r"spacing: expected three mm from 0\.0001 to 1000"):
+    with pytest.raises(InputError, match="spacing: expected three positive mm"):
         read_scan(silent)
     assert read_scan(silent, spacing=(0.2, 0.004, 0.01)).spacing == (0.2, 0.004, 0.01)
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,8 +121,9 @@ class Worker:
                 raise Stopped(f"needs more than {self._limit.gigabytes:.0f} GB of memory")
         written = os.read(output, 1 << 20)
         if not written:
-            self._process.kill()  # which changes nothing of how it ended
-            is_killed = self._process.wait() == -signal.SIGKILL
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(START)  # it has closed its end already
+            is_killed = self._process.returncode == -signal.SIGKILL
             raise Stopped("needs more memory than the system had left: it was killed" if is_killed else "ended")
         self._received += written
 
