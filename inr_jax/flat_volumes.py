@@ -181,7 +181,8 @@ def shift_of(
     lines = _membrane(scan, looked_at, source, where)
     known = filled_membrane(lines, rows, f"{where} (membrane: {source})")
     shift = flattening_shift(between(known, looked_at, places), rows, options.target)
-    return shift, f"{source} of {options.bscans} B-scans", float(1 - is_seen(lines, rows).mean())
+    said = {"every": "every B-scan", "fitted": "fitted B-scans"}[options.bscans]
+    return shift, f"{source} of {said}", float(1 - is_seen(lines, rows).mean())
 
 
 def _membrane(scan: Scan, bscans: Int[np.ndarray, " K"], source: str, where: str) -> Float[np.ndarray, "K W"]:

@@ -130,7 +130,7 @@ def test_a_new_scan_is_seen_as_preparing_and_reading_the_fold_would_have_made_it
     np.testing.assert_allclose((sampled - sampled.min()) / np.ptp(sampled), expected.slo[i], atol=1e-5)
     index = np.array([3 * found.spacing[0, 0], -4 * found.spacing[0, 2], 1.0])  # mm from the middle
     np.testing.assert_allclose((found.slo_affine[0] @ index) / (2, 1), (expected.slo_affine[i] @ index), atol=1e-4)
-    assert any(f"flattened at Bruch's membrane ({source} of every B-scans)" in remark for remark in remarks)
+    assert any(f"flattened at Bruch's membrane ({source} of every B-scan)" in remark for remark in remarks)
     assert f"the model sees 50 rows of it and A-scans {FIRST} to {FIRST + 30}" in remarks
 
 

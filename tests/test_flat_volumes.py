@@ -41,7 +41,7 @@ def test_flat_volumes_have_the_membrane_on_one_row_and_values_in_0_to_1() -> Non
     assert (flat.voxels.min(), flat.voxels.max()) == (0, 1)
     assert flat.voxels.dtype == np.float32
     np.testing.assert_allclose(flat.spacing, (eye().spacing[0] * 4, *eye().spacing[1:]))
-    assert record.membrane == "labels of every B-scans"
+    assert record.membrane == "labels of every B-scan"
 
 
 def test_what_was_not_measured_and_what_flattening_moves_in_is_not_valid() -> None:

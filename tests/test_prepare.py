@@ -128,7 +128,7 @@ def test_labels_flatten_what_is_learned_and_never_what_is_tested(folds: Path) ->
         spread = np.nanstd([membrane_of_labels(scan.labels) for scan in scans])
         assert (spread == 0) == on_one_row
         records = read_records(folds, part).values()
-        assert {r.membrane for r in records} == {"labels of every B-scans" if on_one_row else "image of fitted B-scans"}
+        assert {r.membrane for r in records} == {"labels of every B-scan" if on_one_row else "image of fitted B-scans"}
 
 
 def test_the_other_column_flattens_test_eyes_by_their_own_labels(tmp_path: Path) -> None:
