@@ -258,6 +258,14 @@ def test_a_population_file_with_a_mistake_is_one_line(tmp_path: Path, changes: d
         ({"voxels": noise()}, "missing key: expected spacing"),
         ({"voxels": noise()[0], "spacing": SPACING}, "voxels: expected 3 axes"),
         ({"voxels": noise(), "spacing": (1.0, -1.0, 1.0)}, "spacing: expected three positive mm"),
+        ({"voxels": noise(), "spacing": (1.0, 7e-40, 1.0)}, "spacing: expected three positive mm"),
+        ({"voxels": noise(), "spacing": (2e4, 1.0, 1.0)}, "spacing: expected three positive mm"),
+        ({"voxels": 1e30 * noise(), "spacing": SPACING}, r"voxels: expected intensities up to 1e\+15, found"),
+        (
+            {"voxels": noise(), "spacing": SPACING, "slo": noise((4, 4)), "slo_spacing": (1.0, 1e-7)}
+            | {"ascans_on_slo": np.ones((5, 7, 2))},
+            "slo_spacing: expected two positive mm",
+        ),
         ({"voxels": INFINITE, "spacing": SPACING}, "expected finite numbers, found 1"),
         ({"voxels": noise(), "spacing": SPACING, "labels": np.zeros((5, 9, 6), int)}, "labels: expected shape"),
         ({"voxels": noise(), "spacing": SPACING, "slo": noise((4, 4))}, "missing key: expected slo_spacing"),

@@ -32,6 +32,7 @@ AS_FLOAT32, UNPACKED = 4, 16  # bytes for a byte of voxels, and for one that may
 PLAIN = (".vol", ".e2e", ".nii", ".raw", ".bmp", *HEADERS)  # never compressed
 START = 60.0  # seconds until the process is there, or has loaded a library
 KEPT = 0.75  # GB: one that is larger after an answer is replaced
+ENDING = 1.0  # seconds from its last word to its end
 LOOK = 0.05  # seconds between two looks at it
 
 
@@ -122,7 +123,7 @@ class Worker:
         written = os.read(output, 1 << 20)
         if not written:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(START)  # it has closed its end already
+                self._process.wait(ENDING)
             is_killed = self._process.returncode == -signal.SIGKILL
             raise Stopped("needs more memory than the system had left: it was killed" if is_killed else "ended")
         self._received += written
