@@ -185,7 +185,7 @@ def test_an_evaluation_of_data_that_are_not_there_leaves_no_folder(word, unlabel
     assert tree(tmp_path) == {"eyes.npz", "folds"}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("command", [pytest.param("train", marks=pytest.mark.slow), "evaluate"])
 def test_a_disk_that_fills_up_ends_with_a_line_that_says_so_and_no_half_written_file(command, toy_model, tmp_path):
     output = tmp_path / "out"
     flags = [f"--workdir={toy_model}", f"--output={output}"] if command == "evaluate" else [TOY, f"--workdir={output}"]

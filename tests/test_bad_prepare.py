@@ -209,7 +209,7 @@ def test_configs_of_other_commands_are_one_line(tmp_path: Path, capsys: pytest.C
     assert tree(tmp_path) == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_command_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     output = tmp_path / "new" / "out"
     words = ["prepare", f"--config={SCRIPT}", f"--output={output}", "--config.phantom.people=500"]

@@ -27,10 +27,10 @@ GRID, POINTS, INNER, SUBJECTS = [5, 32, 24], 64, 5, 2  # of --quick
 HELD_OUT = 7 * 32  # a tenth of the 3 x 24 measured A-scans, whole
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("train_step", "interp_oct")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("adapt", "train_step", "interp_oct")]
 
 
-@pytest.fixture(scope="module", params=["adapt", *SLOW])
+@pytest.fixture(scope="module", params=SLOW)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """A benchmark run once, into a file that has a line already: its name, what it printed, the file."""
     output = tmp_path_factory.mktemp(request.param) / "rows.jsonl"

@@ -260,6 +260,14 @@ def test_the_chosen_setting_is_the_best_of_validation_people() -> None:
     assert rows.chosen(found, "m", 3, "interpolated", size="tiny") is None
 
 
+def test_what_is_made_of_a_method_is_shown_at_the_setting_that_was_chosen_for_it(computed) -> None:
+    found = rows.read(computed.path)
+    best = rows.chosen(found, METHOD, 3, "interpolated", size="tiny")
+    variants = [row | {"method": f"{METHOD}, residual put back"} for row in found if row["method"] == METHOD]
+    shown = {row["setting"] for row in variants if chart.is_shown(row, found, dict(computed.table), "interpolated")}
+    assert {row["setting"] for row in variants} > shown == {best}
+
+
 def test_the_report_is_drawn_from_half_finished_rows(computed, tmp_path) -> None:
     found = rows.read(computed.path)
     for name, part in (("whole", found), ("half", found[: len(found) // 2]), ("none", [])):

@@ -150,6 +150,7 @@ def test_a_second_start_of_adapt_on_another_scan_compiles_nothing(place, first):
     assert np.abs(second.voxels - first.voxels).max() > 0.1
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_on_damaged_and_deleted_entries_give_the_same(place, first):
     kept = program_cache.entries(place / "cache")
     largest = max(kept, key=lambda path: path.stat().st_size)

@@ -203,7 +203,9 @@ def test_a_line_askew_is_cropped_to_what_the_box_holds_in_its_direction():
     assert remarks[0].startswith("A-scans")
 
 
-@pytest.mark.parametrize(("pattern", "ascans"), [("circle", on_circle()), ("radial", spokes(8))])
+@pytest.mark.parametrize(
+    ("pattern", "ascans"), [("circle", on_circle()), pytest.param("radial", spokes(8), marks=pytest.mark.slow)]
+)
 def test_a_left_eye_that_mirrors_a_right_one_has_its_answers_and_thicknesses(pattern, ascans, toy_model, tmp_path):
     """From the scan to its files: places, the SLO and the names of sides turn over, the answer does not."""
     right = scan_at(ascans, pattern)

@@ -1,7 +1,7 @@
 """The table and the figures of a comparison, from the rows there are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -73,10 +73,15 @@ def number(value: float, digits: int) -> str:
 
 def is_shown(row: Row, found: Sequence[Row], table: dict[str, Method], kind: str) -> bool:
     """Rows without a setting, and those of the one that was chosen."""
-    name = row["method"].removesuffix(", field alone").removesuffix(", fine-tuned")
-    if name not in table:
+    name = trained_as(row["method"], table)
+    if name is None:
         return True
     return row["setting"] == rows.chosen(found, name, table[name].chosen_at, kind, size=row["size"])
+
+
+def trained_as(name: str, table: Iterable[str]) -> str | None:
+    """The learned method that a row's answer comes from: `ours` of "ours, fine-tuned, field alone"; else None."""
+    return next((method for method in table if name == method or name.startswith(f"{method}, ")), None)
 
 
 def lines(found: Sequence[Row], table: dict[str, Method], kind: str) -> dict[tuple[str, ...], list[Line]]:
@@ -125,35 +130,60 @@ def report(found: Sequence[Row], table: dict[str, Method], kind: str, folder: Pa
         if cell == f"{kind}, noisy":
             name = f"{size}_{split}_{population}.png".replace(" ", "")
             title = f"{cell} context; population {population}, {split} people"
-            (folder / f"seconds_{name}").write_bytes(figures.png(seconds_figure(group, title)))
-            (folder / f"training_{name}").write_bytes(figures.png(training_figure(group, title)))
+            (folder / f"seconds_{name}").write_bytes(figures.png(seconds_figure(group, table, title)))
+            (folder / f"training_{name}").write_bytes(figures.png(training_figure(group, table, title)))
 
 
-def seconds_figure(group: Sequence[Line], title: str) -> Figure:
-    """PSNR against seconds of adapting; what has no steps is a level."""
+def seconds_figure(group: Sequence[Line], table: Iterable[str], title: str) -> Figure:
+    """PSNR against seconds of adapting, a point's steps beside it; what has no steps is a level.
+
+    A method has one colour; what is made of it (fine-tuned, put back, the field alone) markers of their own.
+    """
     figure, axis = _axis(title, "seconds per scan, adaptation alone", "PSNR (dB)")
-    timed = [line for line in group if line.first["seconds_per_scan"] is not None and math.isfinite(line.mean("psnr"))]
-    for i, (name, own) in enumerate(groupby(sorted(timed, key=lambda line: line.name), lambda line: line.name)):
-        points = sorted((line.mean("seconds_per_scan"), line.mean("psnr")) for line in own)
-        axis.plot(*zip(*points, strict=True), label=name, **_style(i))
-    levels = [line for line in group if line.first["seconds_per_scan"] is None and math.isfinite(line.mean("psnr"))]
-    for line in levels:
+    scored = sorted((line for line in group if math.isfinite(line.mean("psnr"))), key=lambda line: line.name)
+    colours, markers = _Styles(figures.PALETTE), _Styles("os^Dv")
+    timed = [line for line in scored if line.mean("seconds_per_scan") > 0]
+    for name, own in groupby(timed, lambda line: line.name):
+        method = trained_as(name, table) or name
+        points = sorted((line.mean("seconds_per_scan"), line.mean("psnr"), line.first["steps"]) for line in own)
+        seconds, psnr, _ = zip(*points, strict=True)
+        style = {"color": colours[method], "marker": markers[name.removeprefix(method)], "markersize": 4}
+        axis.plot(seconds, psnr, label=name, **style)
+        for x, y, steps in points:
+            axis.annotate(str(steps or ""), (x, y), xytext=(3, -8), textcoords="offset points", fontsize=6)
+    levels = [line for line in scored if math.isnan(line.mean("seconds_per_scan"))]
+    for i, line in enumerate(sorted(levels, key=lambda line: line.mean("psnr"))):
         axis.axhline(line.mean("psnr"), color=figures.QUIET, linewidth=0.7, linestyle=":")
-        axis.annotate(line.name, (1.0, line.mean("psnr")), xycoords=("axes fraction", "data"), fontsize=6, va="bottom",
-                      ha="right", color=figures.QUIET)  # fmt: skip
+        side, align = ((0.01, "left"), (0.99, "right"))[i % 2]
+        axis.annotate(line.name, (side, line.mean("psnr")), xycoords=("axes fraction", "data"), fontsize=6, va="bottom",
+                      ha=align, color=figures.QUIET)  # fmt: skip
     return _finished(figure, axis)
 
 
-def training_figure(group: Sequence[Line], title: str) -> Figure:
-    """PSNR of validation scans, noisy unmeasured voxels, along every training."""
+def training_figure(group: Sequence[Line], table: Iterable[str], title: str) -> Figure:
+    """PSNR of validation scans, noisy unmeasured voxels, along every training; a line for each seed."""
     figure, axis = _axis(f"{title.split(';')[1].strip()}: along training", "seconds of training", "PSNR (dB), noisy")
-    watched = [line for line in group if any(row["curve"] for row in line.rows)]
-    for i, line in enumerate({line.name: line for line in watched}.values()):
-        for n, row in enumerate(line.rows):
-            points = [(entry["seconds"], entry["psnr"]) for entry in row["curve"]]
-            label = {"label": line.name} if n == 0 else {}
-            axis.plot(*zip(*points, strict=True), **_style(i), **label)
+    trainings = {
+        (trained_as(line.name, table), row["seed"]): row["curve"] for line in group for row in line.rows if row["curve"]
+    }
+    colours, labelled = _Styles(figures.PALETTE), set[str]()
+    for (method, _), curve in sorted(trainings.items(), key=lambda item: str(item[0])):
+        points = [(entry["seconds"], entry["psnr"]) for entry in curve]
+        label = None if method in labelled else method
+        axis.plot(*zip(*points, strict=True), color=colours[method], marker="o", markersize=4, label=label)
+        labelled.add(method)
     return _finished(figure, axis)
+
+
+class _Styles(dict):
+    """A style for every name, in the order in which they are asked for."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        super().__init__()
+        self.choices = choices
+
+    def __missing__(self, name: str | None) -> str:
+        return self.setdefault(name, self.choices[len(self) % len(self.choices)])
 
 
 def _axis(title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -162,11 +192,6 @@ def _axis(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axis.set(title=title, xlabel=x, ylabel=y, xscale="log")
     axis.grid(alpha=0.3)
     return figure, axis
-
-
-def _style(i: int) -> dict[str, object]:
-    palette = figures.PALETTE
-    return {"color": palette[i % len(palette)], "marker": "os^Dv"[i // len(palette) % 5], "markersize": 4}
 
 
 def _finished(figure: Figure, axis: Axes) -> Figure:
