@@ -15,7 +15,7 @@ from contest.answers import Learned
 from contest.jobs import BASELINES, Job, Plan
 from contest.rows import Row
 from contest.scans import Scans
-from inr_jax import baselines, coordinates, doctor, metrics, model, progress, trained, workdir
+from inr_jax import baselines, coordinates, doctor, metrics, model, progress, sweeps, trained, workdir
 from inr_jax.batched import Group
 from inr_jax.config_script import tuples
 from inr_jax.model import Signal
@@ -48,7 +48,7 @@ class Runner:
         self.begun, self.word = 0.0, ""
         self.load = load
         self.group: tuple[tuple, Group] | None = None
-        self.programs: tuple[str, dict] = ("", {})
+        self.programs: tuple[tuple, dict] = ((), {})
         self.bar = progress.bar(desc="benchmark", unit="GFLOP", unit_scale=True)
 
     def run(self) -> None:
@@ -122,8 +122,8 @@ class Runner:
                      for n in job.steps for kind in metrics.kinds(scored.measured)]  # fmt: skip
             yield [self._row(job, _nothing(name, kind), facts, NEVER, n, 0) for name, n, kind in cells]
             return
-        if self.programs[0] != job.method:
-            self.programs = (job.method, {})
+        if self.programs[0] != (job.method, job.setting):
+            self.programs = ((job.method, job.setting), {})
         one = Learned(job.method, config, model.build(config, signal), params, method.puts_back, self.programs[1])
         for steps, people in jobs.fits(self.plan, method, job.steps):
             some = scans.first_of_people(scans.in_context(scored, job.context), people)
@@ -156,14 +156,16 @@ class Runner:
             found = learned.kept(place, model.build(config, signal), config)
         else:
             cost = jobs.training_cost(config, signal)
-            group = self._group(job.method, source, config, train)
+            group = self._group(source, config, train)
             found = learned.learned(place, group, config, lambda _, step, steps: self._at(cost * step / max(steps, 1)))
         return found.params, found.facts, half
 
-    def _group(self, method: str, source: str, config: ConfigDict, train: Population) -> Group:
-        if self.group is None or self.group[0] != (method, source):
+    def _group(self, source: str, config: ConfigDict, train: Population) -> Group:
+        """What trains a config: kept for the next one that differs from it in traced numbers alone."""
+        key = (source, sweeps.group_of(config))
+        if self.group is None or self.group[0] != key:
             self.group = None  # its memory goes before the next one's comes
-            self.group = ((method, source), learned.group_of(config, train, self.load(config, source, "validation")))
+            self.group = (key, learned.group_of(config, train, self.load(config, source, "validation")))
         return self.group[1]
 
     def _scored(
