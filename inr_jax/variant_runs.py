@@ -24,6 +24,7 @@ from inr_jax.types import Population
 SPLIT = "validation"
 SCORED_AT_ONCE = 8  # variants whose answers are in memory
 SEEN = ("loss", "validation_psnr")  # of every variant, along its training
+COLLAPSE = 3.0  # dB below its best at which a training has lost what it had learned
 STILL = 0.5  # a training with a stage of which more steps than this share moved nothing has diverged
 
 
@@ -132,8 +133,11 @@ def diverged(course: Course, v: int) -> str:
     for stage, skipped in course.skipped.items():
         if skipped[v] > STILL:
             return f"{skipped[v]:.0%} of the steps of stage {stage} moved nothing: gradients too long or not finite"
-    if last["validation_psnr"] is not None and last["validation_psnr"][v] <= batched.WORST:
+    seen = [entry["validation_psnr"][v] for entry in course.curve if entry["validation_psnr"] is not None]
+    if seen and seen[-1] <= batched.WORST:
         return f"its validation is not finite at step {last['step']}"
+    if seen and seen[-1] < max(seen) - COLLAPSE:
+        return f"its validation fell from {max(seen):.1f} to {seen[-1]:.1f} dB"
     return ""
 
 

@@ -8,12 +8,13 @@ import toy
 
 from inr_jax import data, evaluate, sweeps, trained, variant_runs
 from inr_jax.baselines import Prediction
-from inr_jax.batched import check
+from inr_jax.batched import WORST, Course, check
 from inr_jax.chunks import LONGEST, Cost, choose, in_chunks
 from inr_jax.engines import Work
 from inr_jax.errors import InputError
 from inr_jax.sweeps import Variant
 from inr_jax.train import train
+from inr_jax.types import MetaParams
 
 GB = 2**30
 CHANGES = (
@@ -80,6 +81,14 @@ def test_a_variant_that_diverges_is_told_and_has_no_scores(at_once):
     assert at_once[1]["rows"] == []
     assert at_once[1]["reason"]
     assert all(entry["loss"] is None or np.isfinite(entry["loss"]) for entry in at_once[1]["curve"])
+
+
+def test_a_training_that_loses_what_it_had_learned_has_diverged():
+    seen = [None, np.array([25.0, 25.0, 25.0]), np.array([23.0, 15.0, WORST])]
+    curve = [{"step": i, "loss": np.ones(3), "validation_psnr": psnr} for i, psnr in enumerate(seen)]
+    course = Course(MetaParams({}, {}, {}), curve, {"joint": np.zeros(3)}, 1.0)
+    reasons = [variant_runs.diverged(course, v) for v in range(3)]
+    assert reasons == ["", "its validation fell from 25.0 to 15.0 dB", "its validation is not finite at step 2"]
 
 
 def test_results_tell_sizes_and_times(at_once):

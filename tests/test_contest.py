@@ -89,6 +89,20 @@ def test_a_rerun_computes_nothing_and_a_lost_batch_is_computed_again_to_the_same
     assert {(*rows.key(row), row["cell"]): (row["psnr"], row["ssim"], row["dice"]) for row in restored} == scores
 
 
+@pytest.mark.slow
+def test_a_setting_has_the_scores_that_it_has_without_the_one_before_it(tmp_path) -> None:
+    given = plan(tmp_path / "both.jsonl", names=(METHOD,))
+    both = {head: {"model.intensity": head} for head in ("affine", "sigmoid")}
+
+    def scores(path: Path, settings: dict[str, settings.Changes]) -> list[float]:
+        table = {METHOD: given.table[METHOD]._replace(settings=settings)}
+        return [row["psnr"] for row in run(given._replace(path=path, table=table)) if row["setting"] == "sigmoid"]
+
+    after = scores(given.path, both)
+    alone = scores(tmp_path / "alone.jsonl", {"sigmoid": both["sigmoid"]})
+    assert after[0] == alone[0]
+
+
 def test_baselines_and_oracles_have_the_numbers_of_evaluate(computed) -> None:
     validation = load(None, "0", "validation")
     for context, scored in (("noisy", validation), ("noise-free", scans.noise_free(validation))):
