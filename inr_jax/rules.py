@@ -62,7 +62,11 @@ def step_sizes(rule: Params) -> Modulation:
 
 
 def gradient_rule(mix: Mix = lambda own, change: change, *, changes_from: int = 0) -> Rule:
-    """m <- m - mix(exp(log rate) g). Steps beyond those the rule was learned for use its last row.
+    """m <- m - mix(exp(log rate) g). The n-th step beyond those a rule has rows for goes by the last row / (n + 1).
+
+    Learned steps are as long as the few that there were allow: the last one, repeated, runs away. Steps that shrink as
+    1 / n still come as far as they like, and new points at every step cancel (Robbins & Monro, Ann. Math. Stat. 1951).
+    A rule of one row for all steps does not know how many it was learned for: it stays as it is.
 
     mix: (what `rule["mixing"]` holds for this step, change) -> change. changes_from: the first step at which the
     shared parameters change, too.
@@ -72,10 +76,14 @@ def gradient_rule(mix: Mix = lambda own, change: change, *, changes_from: int = 
         def of_step(rows: Float[Array, "steps *n"]) -> Float[Array, "*n"]:
             return rows[jnp.minimum(step, rows.shape[0] - 1)]
 
+        def log_rate(rows: Float[Array, "steps *n"]) -> Float[Array, "*n"]:
+            beyond = jnp.maximum(step - (rows.shape[0] - 1), 0) if rows.shape[0] > 1 else 0
+            return of_step(rows) - jnp.log1p(beyond)
+
         def scaled(part: str, log_rates: Params) -> Params:
             waits = changes_from > 0 and part in CHANGES and step < changes_from
             return jax.tree.map(
-                lambda rows, g: jnp.where(waits, 0.0, jnp.exp(of_step(rows)) * g), log_rates, gradient[part]
+                lambda rows, g: jnp.where(waits, 0.0, jnp.exp(log_rate(rows)) * g), log_rates, gradient[part]
             )
 
         change = {part: scaled(part, log_rates) for part, log_rates in step_sizes(rule).items()}

@@ -66,9 +66,21 @@ def test_steps_on_a_quadratic_are_powers_of_i_minus_rate_h():
     np.testing.assert_allclose(losses, [0.5 * m @ H @ m for m in states], rtol=1e-5)
 
 
-def test_steps_beyond_those_learned_use_the_last_row():
+def test_steps_beyond_those_learned_are_ever_smaller_parts_of_the_last_one():
     modulation, _ = adapted(params_of([0.1, 0.4]), steps=4)
-    np.testing.assert_allclose(modulation["m"], shrink([0.1, 0.4, 0.4, 0.4]) @ START, rtol=1e-5)
+    np.testing.assert_allclose(modulation["m"], shrink([0.1, 0.4, 0.4 / 2, 0.4 / 3]) @ START, rtol=1e-5)
+    modulation, _ = adapted(params_of([0.4]), steps=4)  # one row: for however many steps
+    np.testing.assert_allclose(modulation["m"], shrink([0.4] * 4) @ START, rtol=1e-5)
+
+
+def test_many_more_steps_than_learned_come_nearer_where_the_last_step_repeated_would_run_away():
+    too_long = 2.5 / np.linalg.eigvalsh(H).max()
+    rates = [0.1, too_long]
+    after_two, _ = adapted(params_of(rates), steps=2)
+    after_100, losses = adapted(params_of(rates), steps=100)
+    assert np.linalg.norm(shrink([0.1] + [too_long] * 99) @ START) > 1e6
+    assert np.linalg.norm(after_100["m"]) < 0.2 * np.linalg.norm(after_two["m"])
+    assert losses[-1] == min(losses)
 
 
 def test_step_sizes_per_element_scale_each_gradient_by_its_own():
