@@ -259,7 +259,7 @@ def get_config() -> ConfigDict:
             hyper=hyper(),
             rule=rule(),
             adapt=dict(
-                steps=5,
+                steps=5,  # more of them than were learned shrink as 1 / n (rules.py)
                 points=32_768,  # new measurements at every step
                 # the head of intensities is solved for after the last step, with this penalty of its squared change
                 # (the sum over points unweighted; the rule learns its logarithm); 0.0: not

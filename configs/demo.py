@@ -1,4 +1,4 @@
-"""The demo: a few phantom eyes and a short training, five or six minutes on two cores.
+"""The demo: a few phantom eyes and a short training, six to eight minutes on two cores.
 
 inr-jax demo
 """
