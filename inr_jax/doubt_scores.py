@@ -18,6 +18,7 @@ from inr_jax.types import Population
 Row = dict[str, Any]
 NOVEL = "labels never learned from"
 FEWEST = 50  # values of a person in a group, below which they say nothing of its coverage
+FEWEST_NOVEL = 10  # voxels of such labels, below which a person's AUROC is left out
 
 
 def score(model: Trained, found: Calibration, population: Population, answers: Answers) -> list[Row]:
@@ -119,7 +120,7 @@ def _novel_rows(found: Calibration, told: Sequence[Table]) -> list[Row]:
     each: dict[str, dict[str, list[float]]] = {}
     for table in told:
         novel = (table.true_labels >= 0) & ~np.isin(table.true_labels, found.classes)
-        if novel.sum() >= FEWEST:
+        if novel.sum() >= FEWEST_NOVEL:
             use = table.true_labels > 0
             spreads = {v: calibration.log_variance(one.spread, table.columns) for v, one in found.values.items()}
             for name, doubts in (spreads | {"label": table.columns["label"]}).items():
@@ -157,7 +158,7 @@ def table_of_rows(rows: Sequence[Row], note: str) -> TextTable:
 
 
 def printed(rows: Sequence[Row]) -> str:
-    """A line per value: coverage over all, and the least and the largest of a group."""
+    """A line per value: coverage over all, the least and the largest of a group. One of labels never learned from."""
     lines = []
     for value in dict.fromkeys(row["value"] for row in rows if "coverage" in row):
         of = [row for row in rows if row["value"] == value and "coverage" in row]
@@ -166,4 +167,8 @@ def printed(rows: Sequence[Row]) -> str:
             f"{calibration.LEVEL:.0%} intervals of {value} values hold {of[0]['coverage']:.1%}; of groups "
             f"{least['coverage']:.1%} ({least['grouping']}: {least['group']}) to {most['coverage']:.1%}"
         )
+    novel = [row for row in rows if "auroc" in row]
+    if novel:
+        told = ", ".join(f"{row['value']} {row['auroc']:.3f}" for row in novel)
+        lines.append(f"AUROC of voxels of {NOVEL}, by the doubt of each value: {told} ({novel[0]['people']} people)")
     return "\n".join(lines)

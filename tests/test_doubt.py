@@ -158,6 +158,15 @@ def test_intervals_of_half_the_people_hold_for_themselves_in_every_group(model, 
     assert rows[0]["nll"] <= rows[0]["nll_by_intensity"] + 0.1
 
 
+def test_labels_never_learned_from_have_a_line_of_their_own():
+    rows = [
+        {"value": "noisy", "grouping": "all", "group": "all", "coverage": 0.9, "people": 3},
+        {"value": "noisy", "grouping": doubt_scores.NOVEL, "group": "all", "people": 2, "auroc": 0.8125},
+    ]
+    *_, line = doubt_scores.printed(rows).splitlines()
+    assert line == "AUROC of voxels of labels never learned from, by the doubt of each value: noisy 0.812 (2 people)"
+
+
 def test_auroc_is_how_often_a_positive_has_the_larger_score():
     assert doubt_scores.auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == 0.75
 
