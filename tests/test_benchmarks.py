@@ -178,7 +178,7 @@ def test_a_comparison_at_its_smallest_size_scores_our_method_and_draws_its_repor
     found = [json.loads(line) for line in rows_file.read_text().splitlines()]
     assert {row["method"] for row in found} - {"ours, field alone"} == {"ours"}
     assert {row["setting"] for row in found} == {"field 3e-05"}
-    assert {row["steps"] for row in found} == {3}
+    assert {row["steps"] for row in found} >= {3}  # and those at which settings are chosen
     assert all(math.isfinite(row["psnr"]) for row in found)
     assert "ours" in (report / "table.txt").read_text()
 
