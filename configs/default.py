@@ -227,7 +227,7 @@ def train() -> ConfigDict:
                 rates=dict(field=3e-5, start=1e-3, rule=0.01),
             ),
             whiten=3.0,  # damping of the curvature that codes are whitened by after the auto-decoder; 0.0: not
-            whiten_by="curvature",  # curvature | covariance (of the population's codes) | both (inr_jax/gauge.py)
+            whiten_by="curvature",  # curvature | covariance (of the population's codes) (inr_jax/gauge.py)
             calibrate=True,  # choose the first step sizes by trial before the rule is learned
             skipped_in_row=100,  # steps left out one after the other at which training stops; 0: never
             clip=1.0,  # of each part's gradient norm; 0.0: none

@@ -43,6 +43,7 @@ class Doubted(NamedTuple):
 
     of: str  # the value the intervals hold: calibrate.VALUES
     people: int  # who set the intervals
+    reach: float  # mm en face from a measured A-scan: beyond, nothing is estimable
     half: Float[np.ndarray, "P H W"]  # of the interval that holds calibration.LEVEL of the values
     wrong: Float[np.ndarray, "P H W"] | None  # how likely the label is wrong
     thickness: Float[np.ndarray, "P K W"] | None  # um, of every label in every A-scan
@@ -233,24 +234,22 @@ def volume_in(scan: Answered, planes: Iterable[Within], shape: tuple[int, int, i
                 wrong[i][inside] = np.where(found.stated.estimable[0], found.stated.wrong[0], np.nan)
     if scan.calibration is None:
         return Volume(intensity, labels, origin, None)
-    told = (len(scan.calibration.people[1]), half, wrong if knows_wrong else None, None, None)
+    told = (len(scan.calibration.people[1]), scan.calibration.reach, half, wrong if knows_wrong else None, None, None)
     return Volume(intensity, labels, origin, Doubted(scan.of, *told))
 
 
 def _doubted(of: str, calibration: Calibration, told: list[tuple], origin: Int[np.ndarray, "P H W"]) -> Doubted:
-    unknown = origin == NOT_ESTIMABLE
-
     def lain(values: list) -> Float[np.ndarray, "P H W"]:
-        return np.where(unknown, np.nan, np.stack(values)).astype(np.float32)
+        return np.where(origin == NOT_ESTIMABLE, np.nan, np.stack(values)).astype(np.float32)
 
-    people, half = len(calibration.people[1]), lain([stated.half for stated, _ in told])
+    known = (of, len(calibration.people[1]), calibration.reach, lain([stated.half for stated, _ in told]))
     if told[0][0].wrong is None:
-        return Doubted(of, people, half, None, None, None)
+        return Doubted(*known, None, None, None)
     wrong = lain([stated.wrong for stated, _ in told])
     if told[0][1] is None:
-        return Doubted(of, people, half, wrong, None, None)
+        return Doubted(*known, wrong, None, None)
     maps = (np.stack(each).astype(np.float32) for each in zip(*((t, s.thickness) for s, t in told), strict=True))
-    return Doubted(of, people, half, wrong, *maps)
+    return Doubted(*known, wrong, *maps)
 
 
 def write(

@@ -6,10 +6,9 @@ A = mean over places of J^T J, J = d answer / d code, the gauge T = (A + damping
 in the new codes the damped Gauss-Newton step (A + ...)^-1 g in the old ones, channel by channel, the same in all cells.
 
 What a population knows of codes is their covariance. As that of an eye's grid is taken to be a Kronecker product, en
-face by channel, C of the channels makes a gauge, too: T = C^(-1/2), in which all channels vary alike. Where C damps
-the curvature in place of the identity, T = (A + damping mean(eig A) mean(eig C) C^-1)^(1/2): the Gauss-Newton step to
-the most probable codes. The factor en face mixes cells, which no gauge of channels does. Covariances are shrunk to a
-multiple of the identity: Ledoit and Wolf, J. Multivariate Analysis, 2004.
+face by channel, C of the channels makes a gauge, too: T = C^(-1/2), in which all channels vary alike. The factor en
+face mixes cells, which no gauge of channels does. Covariances are shrunk to a multiple of the identity: Ledoit and
+Wolf, J. Multivariate Analysis, 2004.
 """
 
 from collections.abc import Callable
@@ -68,10 +67,6 @@ def covariance(table: Modulation, learned: Float[Array, "N"]) -> dict[str, Param
     return {part: jax.tree.map(of, leaves) for part, leaves in table.items() if part in KINDS}
 
 
-def _precision(c: Float[Array, "c c"]) -> Float[Array, "c c"]:
-    return jnp.linalg.inv(c) * jnp.trace(c) / len(c)
-
-
 def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params]:
     """T [c, c], symmetric, for every curvature or other metric; scaled so that the steepest channel keeps its scale."""
 
@@ -83,18 +78,17 @@ def whitening(curvatures: dict[str, Params], damping: float) -> dict[str, Params
     return jax.tree.map(root, curvatures)
 
 
-# T T', and the share of the damping that is left to the identity: metric(curvature, covariance, damping)
-METRICS: dict[str, tuple[Callable[[Array, Array, float], Array], float]] = {
-    "curvature": (lambda a, c, damping: a, 1.0),
-    "covariance": (lambda a, c, damping: _precision(c), 0.0),
-    "both": (lambda a, c, damping: a + damping * jnp.trace(a) / len(a) * _precision(c), 0.0),
+# T T' by curvature and covariance, and whether it is damped
+METRICS: dict[str, tuple[Callable[[Array, Array], Array], bool]] = {
+    "curvature": (lambda a, c: a, True),
+    "covariance": (lambda a, c: jnp.linalg.inv(c), False),
 }
 
 
 def maps(by: str, curvatures: dict[str, Params], covariances: dict[str, Params], damping: float) -> dict[str, Params]:
     """T [c, c] of every array of codes, as `by` of METRICS has it."""
-    metric, left = METRICS[by]
-    return whitening(jax.tree.map(lambda a, c: metric(a, c, damping), curvatures, covariances), left * damping)
+    metric, is_damped = METRICS[by]
+    return whitening(jax.tree.map(metric, curvatures, covariances), damping if is_damped else 0.0)
 
 
 def change(codes: Modulation, maps: dict[str, Params]) -> Modulation:

@@ -54,14 +54,6 @@ def part(grid: Grid, first: Sequence[Number], shape: tuple[int, int, int], spaci
     return Grid(shape, (a, b, c), (x, y, z), grid.direction)
 
 
-def of_slices(scan: Grid, count: int) -> Grid:
-    """`count` B-scans at even places from the first to the last. InputError: one B-scan has nothing between B-scans."""
-    if count > 1 and scan.shape[0] == 1:
-        raise InputError(f"slices: one B-scan has nothing between B-scans; found --slices={count}")
-    step = (scan.shape[0] - 1) * scan.spacing[0] / (count - 1) if count > 1 else scan.spacing[0]
-    return part(scan, (0, 0, 0), (count, *scan.shape[1:]), (step, *scan.spacing[1:]))
-
-
 def of_spacing(scan: Grid, asked: Sequence[Number | None]) -> Grid:
     """Voxels of that spacing (mm: B-scans, rows, A-scans; None: as scanned) from the scan's first voxel on, none beyond
 

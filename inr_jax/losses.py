@@ -60,17 +60,6 @@ def binary_cross_entropy(
     return weighted_mean(-each.mean(-1), weights * (labels >= 0))
 
 
-def soft_dice(logits: Float[Array, "*n K"], labels: Int[Array, "*n"], weights: Float[Array, "*n"]) -> Float[Array, ""]:
-    """1 - mean over present classes > 0 of 2 sum(p t) / (sum p + sum t): Milletari et al., 3DV 2016."""
-    classes = logits.shape[-1]
-    known = (weights * (labels >= 0))[..., None]
-    p = (jax.nn.softmax(logits, -1) * known).reshape(-1, classes)
-    t = (jax.nn.one_hot(labels, classes) * known).reshape(-1, classes)
-    dice = 2 * (p * t).sum(0) / jnp.maximum(p.sum(0) + t.sum(0), 1e-6)
-    present = (t.sum(0) > 0).astype(dice.dtype).at[0].set(0.0)
-    return 1 - (dice * present).sum() / jnp.maximum(present.sum(), 1.0)
-
-
 def _gaussian_window(size: int, sigma: float) -> np.ndarray:
     x = np.arange(size) - (size - 1) / 2
     window = np.exp(-0.5 * (x / sigma) ** 2)

@@ -91,6 +91,3 @@ def gradient_rule(mix: Mix = lambda own, change: change, *, changes_from: int = 
         return jax.tree.map(jnp.subtract, modulation, change), state
 
     return Rule(init=lambda rule, modulation: (), update=update)
-
-
-GRADIENT_RULE = gradient_rule()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
-from inr_jax import calibration, figures, grids, metrics, niivue, page, viewer
+from inr_jax import between, calibration, figures, grids, metrics, niivue, page, viewer
 from inr_jax.between import Doubted
 from inr_jax.grids import Grid
 from inr_jax.scan import Scan, Triple, is_content_name
@@ -159,6 +159,7 @@ def _facts(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") ->
         "Scan": f"{depth} B-scans, {height} rows, {width} A-scans",
         "Spacing": " x ".join(f"{s * 1000:.4g}" for s in scan.spacing) + " µm (B-scans, rows, A-scans)",
         "Rendered": f"{len(rendered.bscan_index)} B-scans" + (" of another image's grid" if rendered.like else ""),
+        "Voxels": _shares(rendered.origin),
         "Model": f"learned from {model.config.data.name}{page.noted(model.note)}",
         "Adaptation": f"{score['seconds']:.2f} s",
         "On its own B-scans": f"PSNR {score['psnr']:.2f} dB, against the measured intensities, noise included",
@@ -166,11 +167,20 @@ def _facts(model: Trained, scan: Scan, rendered: "inr_jax.new_scan.Rendered") ->
         if rendered.doubt is None
         else _said(rendered.doubt, model.note),
     }
+    if rendered.doubt is not None:
+        facts["Reach"] = f"farther than {rendered.doubt.reach:.2f} mm from a measured A-scan nothing is estimable"
     if rendered.judged:
         facts["Like the scans that the model knows"] = (
             "no, see the remarks" if any(one.unlike for one in rendered.judged) else "yes, as far as was compared"
         )
     return facts | {f"Remark {i}": remark for i, remark in enumerate(rendered.remarks, start=1)}
+
+
+def _shares(origin: Int[np.ndarray, "P H W"]) -> str:
+    """Of the voxels of every kind, as measured.nii.gz numbers them."""
+    counts = dict(zip(between.ORIGINS, np.bincount(origin.ravel(), minlength=len(between.ORIGINS)), strict=True))
+    kinds = {"measured": "measured", "synthesised": "synthesised between B-scans", "not estimable": "not estimable"}
+    return ", ".join(f"{counts[kind] / origin.size:.1%} {words}" for kind, words in kinds.items())
 
 
 def _said(doubt: Doubted, note: str) -> str:

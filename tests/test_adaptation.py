@@ -11,7 +11,7 @@ from toy import hyper
 
 from inr_jax.adaptation import adapt, distance, fit
 from inr_jax.errors import InputError
-from inr_jax.rules import GRADIENT_RULE, rule_params
+from inr_jax.rules import gradient_rule, rule_params
 from inr_jax.types import Batch, MetaParams
 
 H = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 0.5]])
@@ -47,7 +47,7 @@ def adapted(params, *, loss=quadratic, draw=lambda key: batch_of(0.0), steps=4, 
         draw,
         hyper(prior=prior),
         start=lambda s, context: s,
-        rule=GRADIENT_RULE,
+        rule=gradient_rule(),
         steps=steps,
         key=key,
         **options,

@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from command import environment
 from real_data import real_data
+from skimage import io
 from toy import ROOT
 
 SCRIPTS = {"adapt": 3, "train_step": 3, "interp_oct": 4}  # lines of their tables
@@ -148,6 +150,51 @@ def test_the_phantom_s_page_holds_the_table_that_its_benchmark_prints() -> None:
     assert len(written) > 20
     for name, values in printed.items():
         assert written[name] == pytest.approx(values, abs=0.0021), name  # rounding differs between machines
+
+
+def photographs(folder: Path) -> Path:
+    """One of each of five people, of nothing but noise."""
+    draw = np.random.default_rng(0)
+    for person in range(5):
+        io.imsave(folder / f"{person}_R.png", draw.integers(0, 255, (40, 40), np.uint8), check_contrast=False)
+    return folder
+
+
+OURS = ("--size=tiny", "--methods=ours", "--settings=field 3e-05", "--steps=3", "--share=0.5", "--contexts=noisy")
+FIRST = ("--seeds=0", "--populations=0", "--long-people=0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["adaptation", "representation"])
+def test_a_comparison_at_its_smallest_size_scores_our_method_and_draws_its_report(script, tmp_path: Path) -> None:
+    of = () if script == "adaptation" else (f"--data={photographs(tmp_path)}", "--glob=*.png")
+    rows_file, report = tmp_path / "rows.jsonl", tmp_path / "report"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), *OURS, *FIRST, *of, f"--json={rows_file}"]
+    for more in ((), (f"--report={report}",)):
+        done = subprocess.run(
+            [*command, *more], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
+        )
+        assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    assert {row["method"] for row in found} - {"ours, field alone"} == {"ours"}
+    assert {row["setting"] for row in found} == {"field 3e-05"}
+    assert {row["steps"] for row in found} >= {3}  # and those at which settings are chosen
+    assert all(math.isfinite(row["psnr"]) for row in found)
+    assert "ours" in (report / "table.txt").read_text()
+
+
+@pytest.mark.slow
+def test_every_cell_of_the_gpu_s_benchmark_runs_on_any_device(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.jsonl"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--quick", f"--output={output}"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["cell"] for row in found] == [line[:34].strip() for line in done.stdout.splitlines()[1:]]
+    assert len(found) == 8
+    assert all(row["value"] > 0 and row["quick"] and not row["why"] for row in found)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -222,6 +223,18 @@ def test_the_page_says_of_which_value_the_intervals_are(written):
     assert [overlay["title"] for overlay in told["overlays"]] == ["of intensity", "of layers"]
     assert any(found["half"] for found in told["thickness"])
     assert "p5_OD" not in page  # a scan's name is that of its file, or of a person
+
+
+def test_the_page_tells_the_shares_of_the_mask_that_is_written_and_the_reach(written, found):
+    page = (written / "p5_OD" / "report.html").read_text()
+    origin = sitk.GetArrayFromImage(sitk.ReadImage(str(written / "p5_OD" / "measured.nii.gz")))
+    assert origin.shape == (9, *origin.shape[1:])
+    (told,) = re.findall(r"<dt>Voxels</dt><dd>(.*?)</dd>", page)
+    shares = re.findall(r"([\d.]+)% (measured|synthesised|not estimable)", told)
+    assert [kind for _, kind in shares] == ["measured", "synthesised", "not estimable"]
+    for share, kind in shares:
+        assert float(share) == pytest.approx(100 * (origin == between.ORIGINS.index(kind)).mean(), abs=0.051), kind
+    assert f"farther than {found.reach:.2f} mm from a measured A-scan nothing is estimable" in page
 
 
 def test_of_other_weights_no_uncertainty_is_told(folder, model, caplog):

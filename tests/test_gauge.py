@@ -143,21 +143,3 @@ def test_in_the_gauge_of_their_covariance_all_channels_vary_alike():
     maps = gauge.maps("covariance", found, found, 3.0)
     after = np.asarray(gauge.covariance(gauge.change(table, maps), learned)["vector"])
     np.testing.assert_allclose(after / after[0, 0], np.eye(3), atol=0.01)
-
-
-def test_damped_by_the_covariance_a_plain_step_is_the_newton_step_to_the_most_probable_codes():
-    draw = np.random.default_rng(7)
-    a, gradient, damping = draw.normal(size=(3, 3)), draw.normal(size=3), 0.3
-    a = a @ a.T
-    t = gauge.maps("both", {"vector": jnp.float32(a)}, {"vector": jnp.float32(WIDE)}, damping)["vector"]
-    inverse = np.linalg.inv(np.asarray(t, np.float64))
-    metric = a + damping * np.trace(a) / 3 * np.trace(WIDE) / 3 * np.linalg.inv(WIDE)
-    newton = np.linalg.eigvalsh(metric).max() * np.linalg.solve(metric, gradient)
-    np.testing.assert_allclose(inverse @ inverse.T @ gradient, newton, rtol=1e-3)
-
-
-def test_where_all_channels_vary_alike_their_covariance_damps_as_the_identity_does():
-    a = {"vector": jnp.float32(WIDE)}
-    alike = {"vector": 0.2 * jnp.eye(3)}
-    by_both, by_curvature = (gauge.maps(by, a, alike, 0.5)["vector"] for by in ("both", "curvature"))
-    np.testing.assert_allclose(by_both, by_curvature, rtol=1e-4, atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from inr_jax import grids, scan_io
+from inr_jax import grids
 from inr_jax.errors import InputError
 from inr_jax.scan import Scan
 
@@ -31,7 +31,6 @@ def other() -> Scan:
 
 GRIDS = {
     "own": SCAN,
-    "slices": grids.of_slices(SCAN, 9),
     "spacing": grids.of_spacing(SCAN, (0.1, 0.003, 0.05)),
     "bscan-at": grids.of_bscans(SCAN, (0.3, 0.9))[1],
     "like": grids.like(SCAN, other(), "other.nii.gz"),
@@ -75,29 +74,20 @@ def test_a_field_of_the_scans_mm_frame_on_a_grid_is_what_simpleitk_resamples_the
     assert not (grids.inside(SCAN, coords) & (expected <= -99)).any()
 
 
-def test_slices_and_spacing_reach_from_the_first_voxel_to_the_last():
-    for name in ("slices", "spacing"):
-        grid = GRIDS[name]
-        np.testing.assert_allclose(grids.coords_mm(SCAN, grid, 0)[0, 0], 0, atol=1e-9)
-        last = grids.coords_mm(SCAN, grid, grid.shape[0] - 1)[-1, -1]
-        extent = (np.array(SHAPE) - 1) * SPACING
-        assert (last <= extent + 1e-9).all()
-        assert (extent - last < grid.spacing).all()
-
-
-def test_slices_are_those_of_evenly_spaced_bscan_numbers():
-    scan = Scan(np.zeros(SHAPE, np.float32), SPACING, ORIGIN, TURNED)
-    spacing, origin = scan_io.resampled_geometry(scan, np.linspace(0, 4, 9))
-    grid = grids.of_slices(grids.of_scan(scan), 9)
-    np.testing.assert_allclose(grid.spacing, spacing)
-    np.testing.assert_allclose(grid.origin, origin)
+def test_another_spacing_reaches_from_the_first_voxel_to_the_last():
+    grid = GRIDS["spacing"]
+    np.testing.assert_allclose(grids.coords_mm(SCAN, grid, 0)[0, 0], 0, atol=1e-9)
+    last = grids.coords_mm(SCAN, grid, grid.shape[0] - 1)[-1, -1]
+    extent = (np.array(SHAPE) - 1) * SPACING
+    assert (last <= extent + 1e-9).all()
+    assert (extent - last < grid.spacing).all()
 
 
 def test_the_scans_own_spacing_is_the_scans_own_grid():
     grid = grids.of_spacing(SCAN, SPACING)
     assert grid.shape == SHAPE
     np.testing.assert_allclose(grid.origin, ORIGIN)
-    assert grids.of_spacing(SCAN, (0.12, None, None)) == grids.of_slices(SCAN, 9)
+    assert grids.of_spacing(SCAN, (0.12, None, None)).shape == (9, *SHAPE[1:])
 
 
 def test_a_bscan_lies_at_the_asked_millimetre_from_the_first_one():
@@ -131,7 +121,6 @@ def test_an_en_face_grid_covers_the_depth_of_the_scan_with_one_voxel():
         (lambda: grids.of_bscans(SCAN, (-0.1,)), "found -0.1"),
         (lambda: grids.of_bscans(SCAN, (float("nan"),)), "found nan"),
         (lambda: grids.of_bscans(SCAN, ()), "found none"),
-        (lambda: grids.of_slices(grids.part(SCAN, (0, 0, 0), (1, 9, 7), SPACING), 3), "one B-scan has nothing"),
         (lambda: grids.like(SCAN, Scan(np.zeros((2, 2, 2), np.float32), SPACING), "far.nii"), "far.nii: like: .* none"),
     ],
 )

@@ -8,7 +8,7 @@ from toy import hyper
 
 from inr_jax import guard, population
 from inr_jax.population import Learner, State, Subject
-from inr_jax.rules import GRADIENT_RULE
+from inr_jax.rules import gradient_rule
 from inr_jax.types import Batch, MetaParams
 
 SUBJECTS, WIDTH, STEPS = 6, 24, 3
@@ -29,7 +29,7 @@ def loss(field, batch, numbers):
     return mse, {"mse": mse}
 
 
-LEARNER = Learner(bind, lambda start, context: start, GRADIENT_RULE, loss, loss)
+LEARNER = Learner(bind, lambda start, context: start, gradient_rule(), loss, loss)
 
 
 def sinusoid(i):

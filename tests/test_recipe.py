@@ -173,8 +173,8 @@ def test_another_person_s_slo_wants_another_person(swapped, people, what):
 @pytest.mark.parametrize(
     ("key", "value", "stages", "said"),
     [
-        ("train.whiten_by", "hessian", ("autodecoder", "rule"), "one of curvature, covariance, both; found 'hessian'"),
-        ("train.whiten_by", "both", ("rule",), "curvature where train.stages has no autodecoder; found both"),
+        ("train.whiten_by", "hessian", ("autodecoder", "rule"), "one of curvature, covariance; found 'hessian'"),
+        ("train.whiten_by", "covariance", ("rule",), "curvature where train.stages has no autodecoder; found cov"),
     ],
 )
 def test_a_metric_that_no_population_tells_is_refused(key, value, stages, said):
