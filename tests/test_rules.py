@@ -70,7 +70,7 @@ def test_a_convolution_is_scipy_s_correlation_with_zeros_outside():
 def test_every_step_mixes_by_its_own_parameters_and_those_beyond_by_the_last():
     rule = rules.gradient_rule(lambda own, change: {"grid": own["factor"] * change["grid"]})
     params = {"grid": jnp.log(jnp.float32([0.5, 0.25])), "mixing": {"factor": jnp.float32([2.0, 8.0])}}
-    for step, factor in ((0, 1.0), (1, 2.0), (5, 2.0)):
+    for step, factor in ((0, 1.0), (1, 2.0), (5, 2.0 / 5)):  # the fourth beyond: a fifth of the last
         moved, _ = rule.update(params, jnp.int32(step), {"grid": jnp.float32([3.0])}, (), {"grid": jnp.float32([1.0])})
         np.testing.assert_allclose(moved["grid"], [1 - 3 * factor], rtol=1e-6)
 
