@@ -44,7 +44,9 @@ FLAGS = {
     "baselines": Flag(flags.DEFINE_boolean, "score what can be done without a model, too; --no-baselines: not", True),
     "quick": Flag(flags.DEFINE_boolean, "tune the baselines on fewer scans", False),
     "fit": Flag(
-        flags.DEFINE_boolean, "after the learned steps, many Adam steps on the scan: better, and slower", False
+        flags.DEFINE_boolean,
+        "after the learned steps, many Adam steps on the scan: finer where it was measured, and slower",
+        False,
     ),
     "together": Flag(
         flags.DEFINE_integer,
@@ -52,7 +54,12 @@ FLAGS = {
         4,
         options={"lower_bound": 1},
     ),
-    "steps": Flag(flags.DEFINE_integer, "learned steps", absent="as trained", options={"lower_bound": 0}),
+    "steps": Flag(
+        flags.DEFINE_integer,
+        "learned steps; more than were trained shrink, and gain a little",
+        absent="as trained",
+        options={"lower_bound": 0},
+    ),
     "slices": Flag(flags.DEFINE_integer, "B-scans to render", absent="as scanned", options={"lower_bound": 1}),
     "spacing": Flag(
         flags.DEFINE_string,
