@@ -174,8 +174,8 @@ class Runner:
         labelled = bool(one.config.train.stages) and bool(placed.population.classes) and one.config.model.segmentation
         method = self.plan.table[job.method]
         predictions = answers.predicted(one, placed, adapted, labelled=labelled)
-        if adapted.steps not in (method.chosen_at, method.fine_tuned):  # the field alone is shown there
-            predictions = {one.name: predictions[one.name]}
+        if one.puts_back and adapted.steps not in (method.chosen_at, method.fine_tuned):
+            predictions = {one.name: predictions[one.name]}  # our field alone is shown at two numbers of steps
         layered = one.config.data.name in trained.OCT and placed.population.measured.ndim == 3
         size = {"modulation_size": answers.modulation_size(one)}
         count = len(placed.population.names)
