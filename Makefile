@@ -7,10 +7,10 @@ WORKERS ?= 2
 TEST_ENV := OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false $$XLA_FLAGS" JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu}
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-PHANTOM_MODEL := "--config.data.phantom_oct.people=(8, 4, 1)" "--config.data.phantom_oct.shape=(17, 96, 64)" \
-  --config.model.width=48 --config.train.autodecoder.steps=800 --config.train.autodecoder.points=512 \
-  --config.train.rule.steps=20 --config.train.joint.steps=60 --config.train.save_every=1000 \
-  --config.doubt.scans=4 --config.doubt.bscans=6
+# Other people than the demo's, whose test people it must not have seen.
+PHANTOM_MODEL := --config.train.start_from= "--config.train.stages=('autodecoder', 'rule', 'joint')" \
+  --config.data.phantom_oct.seed=1 "--config.data.phantom_oct.people=(24, 6, 1)" \
+  --config.train.autodecoder.steps=4000 --config.train.rule.steps=60 --config.train.joint.steps=500
 
 .DEFAULT_GOAL := help
 .PHONY: help demo phantom-model test test-all lint clean

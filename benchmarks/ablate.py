@@ -36,7 +36,7 @@ def base(steps: int) -> ConfigDict:
     config = load_config("configs/demo.py")
     config.data.phantom_oct.people = (4, 1, 1)
     config.data.phantom_oct.shape = (9, 64, 48)
-    config.train.stages = ("autodecoder", "joint")
+    config.train.update(start_from="", stages=("autodecoder", "joint"))
     config.train.autodecoder.update(steps=steps, subjects=4)
     config.train.joint.update(steps=max(steps // 20, 1), context=1024, points=512)
     config.train.update(whiten=0.0, calibrate=False, save_every=10**6, log_every=EARLY, steps_per_dispatch=10**6)

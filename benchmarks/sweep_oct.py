@@ -3,7 +3,7 @@
 inr-jax ablate --config=benchmarks/sweep_oct.py --axes=benchmarks/sweep_oct.py --sweep=seed \
     --one-at-a-time=kind,nonlinearity,slo,density --workdir=runs/what_matters
 
-A training is that of the demo with more people and fewer codes; every kind of modulation has 640 of them.
+A training is of the demo's size, from nothing, with more people and fewer codes: every kind of modulation has 640.
 """
 
 from configs import demo
@@ -15,6 +15,7 @@ def get_config():
     config.model.modulation.grid.levels = ((4, 4, 8), (8, 16, 4))
     config.rule.mixing = "none"
     config.adapt.residual.update(path="straight", length=0.2)
+    config.train.update(start_from="", stages=("autodecoder", "rule", "joint"))
     config.train.autodecoder.steps = 1500
     config.train.rule.steps = 30
     config.train.joint.steps = 90

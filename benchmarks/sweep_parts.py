@@ -7,12 +7,12 @@ All axes but the seeds are those of configs/ablations.py. B-scans lie as far apa
 fewer rows and A-scans, the field is half as wide, and a training takes less than a minute.
 """
 
-from configs import demo
+from configs import oct
 
 
 def get_config():
-    config = demo.get_config()
-    config.data.phantom_oct.update(people=(16, 8, 4), shape=(31, 80, 48))
+    config = oct.get_config()
+    config.data.phantom_oct.update(people=(16, 8, 4), eyes=1, shape=(31, 80, 48))
     config.model.update(width=48, depth=4)
     config.model.modulation.grid.levels = ((4, 4, 8), (9, 12, 4))
     config.train.autodecoder.update(steps=1200, points=512)

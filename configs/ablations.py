@@ -7,6 +7,8 @@ the same whatever the base is. `--axes=FILE` adds those of a script of yours, or
 
 import math
 
+MEAN_SQUARE = {"loss.intensity": "mse", "hyper.segmentation": 0.02}
+
 
 def sweep_activation():
     """Which nonlinearity suits the scans? Frequencies are shared: a product with `omega` is the fairer comparison."""
@@ -192,11 +194,11 @@ def sweep_mixing():
 def sweep_ridge():
     """What does a last layer that is solved for add to learned steps? The penalty is where its learning starts.
 
-    It is solved for where the head is affine alone: `none` has both heads.
+    It is solved for a mean square where the head is affine alone: `none` has both heads.
     """
-    yield "none", {"adapt.ridge": 0.0, "model.intensity": "sigmoid"}
+    yield "none", MEAN_SQUARE | {"adapt.ridge": 0.0, "model.intensity": "sigmoid"}
     for penalty in (0.0, 1.0, 10.0, 100.0):
-        yield f"affine, {penalty:g}", {"adapt.ridge": penalty, "model.intensity": "affine"}
+        yield f"affine, {penalty:g}", MEAN_SQUARE | {"adapt.ridge": penalty, "model.intensity": "affine"}
 
 
 def sweep_prior():
@@ -266,9 +268,9 @@ def sweep_balance():
 
     The penalty's weight is moved with the size of what it stands beside.
     """
-    yield "weights", {"loss.balance": "fixed", "hyper.segmentation": 0.02, "hyper.penalty": 1e-4}
+    yield "weights", MEAN_SQUARE | {"loss.balance": "fixed", "hyper.penalty": 1e-4}
     for weight in (0.3, 1.0):
-        yield f"own size, labels {weight:g}", {
+        yield f"own size, labels {weight:g}", MEAN_SQUARE | {
             "loss.balance": "own size", "hyper.segmentation": weight, "hyper.penalty": 0.02,
         }  # fmt: skip
 
@@ -287,8 +289,11 @@ def sweep_precision():
 
 
 def sweep_loss_weights():
-    """What weight of the segmentation loss gives layers without taking from intensities?"""
-    for weight in (0.0, 0.005, 0.02, 0.08):
+    """What weight of the segmentation loss gives layers without taking from intensities?
+
+    About 0.02 suits a mean square, 1 a likelihood in nats.
+    """
+    for weight in (0.0, 0.005, 0.02, 0.1, 0.3, 1.0, 3.0):
         yield {"hyper.segmentation": weight}
 
 

@@ -188,6 +188,7 @@ def train() -> ConfigDict:
     return ConfigDict(
         dict(
             seed=0,
+            start_from="",  # a training or exported model (phantom: the shipped one) to go on from; its table is new
             stages=("autodecoder", "rule", "joint"),
             autodecoder=dict(
                 steps=6000,

@@ -1,6 +1,8 @@
-"""The demo: a few phantom eyes and a short training, six to eight minutes on two cores.
+"""The demo: a few phantom eyes, and a short training that goes on from the small model in the package.
 
 inr-jax demo
+
+That model was trained by this config on other phantom people: see `make phantom-model`.
 """
 
 from configs import oct
@@ -12,8 +14,8 @@ def get_config():
     config.data.phantom_oct.eyes = 1
     config.model.width = 64
     config.model.depth = 4
-    config.train.autodecoder.steps = 1400
-    config.train.rule.steps = 30
+    config.train.start_from = "phantom"
+    config.train.stages = ("joint",)
     config.train.rule.context = 4096
     config.train.joint.steps = 120
     config.train.joint.context = 4096

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from inr_jax import coordinates, entering, measurements, model, recipe
+from inr_jax import entering, measurements, model, recipe, starting
 from inr_jax.config_script import flat
 from inr_jax.errors import InputError
 from inr_jax.measurements import Measurements
@@ -48,7 +48,8 @@ class Group:
     def __init__(self, config: ConfigDict, train: Population, validation: Population) -> None:
         check(config)
         self.config, self.stages, self.train, self.validation = config, recipe.stages(config), train, validation
-        self.half = coordinates.half_extent(train.measured.shape, train.spacing)
+        self.first = starting.find(config, train)
+        self.half = starting.half_extent(self.first, train)
         self.built = model.build(config, model.Signal.of(train))
         self.subjects, self.classes, self.grid = len(train.names), train.classes, train.measured.shape
         self.data = measurements.to_device(train, self.half, config.model.extent.to_dict())
@@ -74,7 +75,7 @@ class Group:
         """States of step 0, [V]."""
 
         def one(hyper: Hyper) -> State:
-            return recipe.initial_state(self.config, self.built, self.subjects, hyper)
+            return starting.initial_state(self.first, self.config, self.built, self.subjects, hyper)
 
         return self.program("start", one, over, (hypers,))((hypers,))
 

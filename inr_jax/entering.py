@@ -29,11 +29,13 @@ def make_enter(
     """`enter(state, data, hyper)`: the state a stage begins with.
 
     A fresh optimiser; after the auto-decoder, its mean code as the start. The codes are whitened after it, or at the
-    very beginning; before the first stage with an inner loop the first step sizes are tried.
+    very beginning; before the first stage with an inner loop the first step sizes are tried. A model that a training
+    starts from has been through this.
     """
     comes_from_decoder = before is not None and before.name == "autodecoder"
-    has_codes = stage.name != "autodecoder" and (before is None or comes_from_decoder)
-    first_inner = stage.name in INNER and (before is None or before.name not in INNER)
+    from_nothing = before is None and not config.train.start_from
+    has_codes = stage.name != "autodecoder" and (from_nothing or comes_from_decoder)
+    first_inner = stage.name in INNER and (from_nothing or (before is not None and before.name not in INNER))
 
     @jax.jit
     def enter(state: State, data: Measurements, hyper: Hyper) -> State:

@@ -31,9 +31,15 @@ def find_model(workdir: str | None, model: str | None) -> str:
         raise InputError(
             f"adapt: expected --workdir=FOLDER of a training or --model=FOLDER of an export; found {found}"
         )
-    if model == "phantom":
-        return str(shipped(model))
-    folder = str(model if workdir is None else workdir)
+    return model_folder(str(model)) if workdir is None else checked_training(workdir)
+
+
+def model_folder(name: str) -> str:
+    """The folder of a model by its name: "phantom", or a folder. Raises InputError if it holds none."""
+    return str(shipped(name)) if name == "phantom" else checked_training(name)
+
+
+def checked_training(folder: str) -> str:
     check_training(folder)
     return folder
 

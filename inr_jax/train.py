@@ -20,7 +20,6 @@ from tensorboardX import SummaryWriter
 from inr_jax import (
     calibrate,
     checkpoint,
-    coordinates,
     data,
     entering,
     epochs,
@@ -31,6 +30,7 @@ from inr_jax import (
     progress,
     recipe,
     stage_checks,
+    starting,
     visits,
     workdir,
 )
@@ -40,6 +40,7 @@ from inr_jax.measurements import Measurements, Pools
 from inr_jax.model import Model
 from inr_jax.population import State
 from inr_jax.render import make_adapt, make_render
+from inr_jax.trained import Trained
 from inr_jax.types import Hyper, MetaParams, Population
 
 log = logging.getLogger(__name__)
@@ -143,15 +144,16 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
         stage_checks.check_people(config, scans)
     if "autodecoder" in config.train.stages:
         visits.check_patch(config.train.autodecoder, population.measured.shape, "train.autodecoder")
-    half = coordinates.half_extent(population.measured.shape, population.spacing)
+    first = starting.find(config, population)
+    half = starting.half_extent(first, population)
     built = model.build(config, model.Signal.of(population))
     with workdir.locked(folder):
         prepare_workdir(folder, config, population, validation, half, allow_config_change)
         if recipe.stages(config):
-            _learn(config, folder, built, population, validation, half)
+            _learn(config, folder, built, first, population, validation, half)
         else:
             log.info("nothing is learned over a population: adapt, evaluate and validate fit a network to each scan")
-            state = recipe.initial_state(config, built, len(population.names))
+            state = starting.initial_state(first, config, built, len(population.names))
             checkpoint.save(folder, state, step=0, validation=WORST, keep=1)
     if config.doubt.calibrate and recipe.stages(config) and not calibrate.is_current(folder):
         calibrate.calibrate(folder)
@@ -160,10 +162,11 @@ def train(config: ConfigDict, folder: str | Path, *, allow_config_change: bool =
 
 
 def _learn(
-    config: ConfigDict, folder: Path, built: Model, population: Population, validation: Population, half: np.ndarray
-) -> None:
+    config: ConfigDict, folder: Path, built: Model, first: Trained | None, population: Population,
+    validation: Population, half: np.ndarray,
+) -> None:  # fmt: skip
     """All stages that are left."""
-    state = recipe.initial_state(config, built, len(population.names))
+    state = starting.initial_state(first, config, built, len(population.names))
     if checkpoint.latest(folder) is not None:
         state, step = checkpoint.restore(folder, state)
         log.info("resuming %s at step %d", folder, step)

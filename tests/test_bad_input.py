@@ -165,6 +165,12 @@ TRAININGS = [
     Case("mistyped key", flag("--config.train.sed=1"), ("--config.train.sed", "did you mean --config.train.seed?")),
     Case("mistyped section", flag("--config.modle.width=1"), ("did you mean --config.model.width?",)),
     Case("a section", flag("--config.train=1"), ("--config.train:",)),
+    Case("no model to go on from", flag("--config.train.start_from=absent"), ("train.start_from", "absent", "model")),
+    Case(
+        "a model of other networks to go on from",
+        flag("--config.train.start_from=phantom"),
+        ("train.start_from: phantom", "model.depth was", "is 1"),
+    ),
     Case(
         "text for a number",
         flag("--config.train.seed=abc"),

@@ -109,6 +109,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "recipe",
             "subjects",
             "entering",
+            "starting",
             "stage_checks",
             "visits",
             "render",

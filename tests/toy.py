@@ -39,6 +39,7 @@ def make_tiny(config: ConfigDict, *, steps: int) -> ConfigDict:
     config.data.phantom_oct.update({"people": (2, 1, 1), "shape": (5, 48, 24), "eyes": 1})
     config.data.fundus.update({"size": (32, 32), "people": (("01", "02"), ("11",), ("13",))})
     config.model.update({"width": 16, "depth": 1})
+    config.train.start_from = ""  # no model is this small
     axes = len(config.model.modulation.axes)
     config.model.modulation.grid.levels = ((*(2,) * axes, 4),)
     config.model.modulation.vector.size = 4

@@ -1,7 +1,8 @@
 """What is compared: sizes, and every learned method as changes of a shipped config, with where its settings come from.
 
-All methods see the same measurements, SLO, targets and loss, draw as many points a step and are scored by the same
-code. Each has three settings or more, of which validation people choose one. At the sizes "tiny" and "small" every
+All methods see the same measurements, SLO and targets, draw as many points a step and are scored by the same code.
+Rivals learn by a mean square, as their papers; auto-decoders have a setting with our likelihood, too. Each method has
+three settings or more, of which validation people choose one. At the sizes "tiny" and "small" every
 method has our width and depth: 15 layers of 512 take a hundred times ours on a CPU. "paper" has the papers' own.
 """
 
@@ -9,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Changes = dict[str, Any]  # dotted key of a config -> value
+
+
+MEAN_SQUARE: Changes = {"model.intensity": "affine", "loss.intensity": "mse", "hyper.segmentation": 0.02}
 
 
 class Size(NamedTuple):
@@ -25,6 +29,7 @@ class Size(NamedTuple):
     long: int  # Adam steps; what takes more is fitted to few scans
     own_networks: bool  # the papers' widths and depths
     config: str = "configs/oct.py"
+    mean_square: Mapping[str, Any] = MEAN_SQUARE  # what makes the config's likelihood that of the rivals
     inner: int = 5  # steps that our rule is learned for
     fit: tuple[int, int] = (60, 60)  # Adam steps of fine-tuning: on the codes, then on the weights too
 
@@ -83,14 +88,14 @@ IMAGE: Changes = {
     "train.autodecoder.points": 1024, "train.rule.context": 1024, "train.joint.context": 1024,
     "train.joint.points": 4096, "train.validation_scans": 8, "train.save_every": 300,
 }  # fmt: skip
-PATCHES = SIZES["tiny"]._replace(config="configs/fundus.py", inner=3)
+PATCHES = SIZES["tiny"]._replace(config="configs/fundus.py", inner=3, mean_square={})
 IMAGE_SIZES = {
     "tiny": PATCHES._replace(changes=IMAGE | PATCHES.changes ),
     "small": Size(
         changes=IMAGE, levels=((8, 8, 16), (16, 16, 4)), nearest=(8, 8, 32), codes=2048, few=128,
         outer={"autodecoder": 6000, "rule": 80, "joint": 900, "decoder": 12_000, "meta": 2500, "long meta": 1500},
         adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=False, config="configs/fundus.py", inner=3,
-        fit=(200, 200),
+        mean_square={}, fit=(200, 200),
     ),
     "paper": Size(
         changes=IMAGE | {"train.autodecoder.over": "vmap", "train.joint.subjects": 24},
@@ -98,7 +103,7 @@ IMAGE_SIZES = {
         outer={"autodecoder": 100_000, "rule": 500, "joint": 50_000, "decoder": 200_000, "meta": 200_000,
                "long meta": 200_000},
         adam=(50, 200, 1000), adam_points=4096, long=200, own_networks=True, config="configs/fundus.py", inner=3,
-        fit=(200, 200),
+        mean_square={}, fit=(200, 200),
     ),
 }  # fmt: skip
 
@@ -106,7 +111,7 @@ IMAGE_SIZES = {
 META: Changes = {
     "train.stages": ("joint",), "train.whiten": 0.0, "train.calibrate": False, "hyper.skip_ratio": 1e6,
     "train.joint.rates.start": 0.0, "rule.per_step": False,
-    "model.modulation.code_start": "linear", "rule.mixing": "none", "model.intensity": "affine",
+    "model.modulation.code_start": "linear", "rule.mixing": "none",
 }  # fmt: skip
 DECODER: Changes = {
     "train.stages": ("autodecoder",), "model.modulation.parts": ("vector",),
@@ -116,10 +121,10 @@ OUR_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1
 META_RATES = {f"field {rate:g}": {"train.joint.rates.field": rate} for rate in (1e-4, 3e-4, 1e-3)}
 
 
-def decoder_rates(codes: int) -> dict[str, Changes]:
+def decoder_rates(codes: int, mean_square: Mapping[str, Any]) -> dict[str, Changes]:
     """Rates of the field and, of a new scan's fit, of the codes; those of 128 codes, and slower ones for more.
 
-    One of them with our head, too: a short training gains by it.
+    One of them with our head and likelihood, too, where that is none.
 
     What `codes` numbers do to a layer when each of them moves by an optimiser's step grows with the root of their
     number: 4,864 codes at the rates of 128 end in a field that is flat.
@@ -130,12 +135,12 @@ def decoder_rates(codes: int) -> dict[str, Changes]:
             "train.autodecoder.rates.field": slower * field,
             "train.autodecoder.rates.table": slower * 1e-2,
             "adapt.rate": slower * rate,
-            "model.intensity": "affine",
         }
         for field, rate in ((2e-4, 1e-2), (5e-4, 1e-2), (1e-3, 1e-2), (5e-4, 3e-3), (5e-4, 3e-2))
     }
     word = f"field {slower * 1e-3:.2g}, codes {slower * 1e-2:.2g}"
-    return rates | {f"{word}, sigmoid": rates[word] | {"model.intensity": "sigmoid"}}
+    plain = {name: {**mean_square, **changes} for name, changes in rates.items()}
+    return plain | ({f"{word}, our likelihood": rates[word]} if mean_square else {})
 
 
 def methods(size: Size) -> dict[str, Method]:
@@ -166,7 +171,7 @@ def _decoders(size: Size) -> dict[str, Method]:
             source="Park et al., CVPR 2019; Adam on the codes, as INteRp-OCT (Kepp et al., BVM 2025)",
             way="adam", steps=size.adam, chosen_at=max(n for n in size.adam if n <= size.long), config=size.config,
             changes=DECODER | shared | draws | {"model.modulation.vector.size": codes},
-            settings=decoder_rates(codes),
+            settings=decoder_rates(codes, size.mean_square),
         )
         for codes in (size.codes, size.few)
     }  # fmt: skip
@@ -193,6 +198,8 @@ def _meta(size: Size) -> dict[str, Method]:
     drawn from the measured ones (MedFuncta: a quarter of them in training, all at test time in two gradients).
     """
 
+    meta = {**META, **size.mean_square}
+
     def network(width: int, depth: int) -> Changes:
         return {"model.width": width, "model.depth": depth} if size.own_networks else {}
 
@@ -206,13 +213,13 @@ def _meta(size: Size) -> dict[str, Method]:
         "functa": Method(
             source="Dupont et al., ICML 2022: vector to shifts, omega 30, 3 steps of a learned rate per element",
             way="steps", steps=(3, 10), chosen_at=3, config=size.config,
-            changes=META | vector | learned | network(512, 15) | outer("meta"),
+            changes=meta | vector | learned | network(512, 15) | outer("meta"),
             settings=META_RATES,
         ),
         "spatial functa": Method(
             source="Bauer et al., 2023: nearest cell of a grid, cell-local coordinates, omega 10, 3 learned steps",
             way="steps", steps=(3, 10), chosen_at=3, config=size.config,
-            changes=META | learned | network(256, 6) | outer("meta") | {
+            changes=meta | learned | network(256, 6) | outer("meta") | {
                 "model.modulation.parts": ("grid",), "model.modulation.grid.levels": (size.nearest,),
                 "model.modulation.read": "nearest", "hyper.omega_first": 10.0, "hyper.omega_last": 10.0,
             },
@@ -221,7 +228,7 @@ def _meta(size: Size) -> dict[str, Method]:
         "MedFuncta": Method(
             source="Friedrich et al., 2025: residual, omega 10 and 5 more a layer, fixed rate 1e-2, 10 steps to learn",
             way="steps", steps=(10, 20), chosen_at=20, config=size.config,
-            changes=META | vector | network(256, 15) | outer("long meta") | {
+            changes=meta | vector | network(256, 15) | outer("long meta") | {
                 "model.residual": True, "hyper.omega_first": 10.0, "hyper.omega_last": 10.0 + 5.0 * (depth - 1),
                 "rule.per": "leaf", "adapt.steps": 10, "hyper.step_size": 1e-2, "train.joint.rates.rule": 0.0,
             },
