@@ -7,7 +7,9 @@ the same whatever the base is. `--axes=FILE` adds those of a script of yours, or
 
 import math
 
-MEAN_SQUARE = {"loss.intensity": "mse", "hyper.segmentation": 0.02}
+MEAN_SQUARE = {"loss.intensity": "mse", "model.intensity": "sigmoid", "hyper.segmentation": 0.02}
+AFFINE = MEAN_SQUARE | {"model.intensity": "affine"}
+GAMMA = {"loss.intensity": "gamma", "model.intensity": "sigmoid", "hyper.segmentation": 1.0}
 
 
 def sweep_activation():
@@ -194,11 +196,11 @@ def sweep_mixing():
 def sweep_ridge():
     """What does a last layer that is solved for add to learned steps? The penalty is where its learning starts.
 
-    It is solved for a mean square where the head is affine alone: `none` has both heads.
+    It is solved for a mean square where the head is affine alone: `none` is beside both.
     """
-    yield "none", MEAN_SQUARE | {"adapt.ridge": 0.0, "model.intensity": "sigmoid"}
+    yield "none", GAMMA | {"adapt.ridge": 0.0}
     for penalty in (0.0, 1.0, 10.0, 100.0):
-        yield f"affine, {penalty:g}", MEAN_SQUARE | {"adapt.ridge": penalty, "model.intensity": "affine"}
+        yield f"affine, {penalty:g}", AFFINE | {"adapt.ridge": penalty}
 
 
 def sweep_prior():
@@ -254,21 +256,19 @@ def sweep_likelihood():
 
     In nats the weight of labels counts less: 1 is about what 0.02 is beside a mean square.
     """
-    for word, loss, head, weight in (
-        ("mean square", "mse", "affine", 0.02),
-        ("mean square, sigmoid", "mse", "sigmoid", 0.02),
-        ("heteroscedastic", "heteroscedastic", "affine", 1.0),
-        ("gamma", "gamma", "sigmoid", 1.0),
-    ):
-        yield word, {"loss.intensity": loss, "model.intensity": head, "hyper.segmentation": weight}
+    yield "mean square", AFFINE
+    yield "mean square, sigmoid", MEAN_SQUARE
+    yield "heteroscedastic", GAMMA | {"loss.intensity": "heteroscedastic"}
+    yield "gamma", GAMMA
 
 
 def sweep_balance():
     """Does a loss that weighs its terms by their own size need no weights?
 
-    The penalty's weight is moved with the size of what it stands beside.
+    Terms of a mean square: nats may be negative. The penalty's weight is moved with the size of what it stands beside.
     """
-    yield "weights", MEAN_SQUARE | {"loss.balance": "fixed", "hyper.penalty": 1e-4}
+    for word, likelihood in (("gamma", GAMMA), ("mean square", MEAN_SQUARE)):
+        yield f"weights, {word}", likelihood | {"loss.balance": "fixed", "hyper.penalty": 1e-4}
     for weight in (0.3, 1.0):
         yield f"own size, labels {weight:g}", MEAN_SQUARE | {
             "loss.balance": "own size", "hyper.segmentation": weight, "hyper.penalty": 0.02,
