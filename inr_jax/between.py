@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from inr_jax import calibrate, doubt, measurements, preprocessing, progress, render, residual, scan_io, tables
+from inr_jax import asking, calibrate, doubt, measurements, preprocessing, progress, render, residual, scan_io, tables
 from inr_jax.calibrate import Calibration, Stated
 from inr_jax.doubt import Evidence
 from inr_jax.measurements import Measurements
@@ -166,7 +166,7 @@ def answered(
     )  # fmt: skip
     evidence = None
     if calibration is not None:
-        asker = programs.kept(("asker", within), lambda: doubt.make_asker(model, *within))
+        asker = programs.kept(("asker", within), lambda: asking.make_asker(model, *within))
         evidence = doubt.gather(asker, model, population, 0, answers.adapted[0], answers.field[0], calibration.prior)
     data = measurements.to_device(population, model.half, model.config.model.extent.to_dict())
     ask = programs.kept(("ask", within), lambda: make_ask(model))

@@ -5,8 +5,7 @@ what the field leaves of the measurement nearby, noise and what was never learne
 label is under the codes' posterior. The distance to what was measured is always there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,13 +15,13 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
-from inr_jax import measurements, modulations, residual, uncertainty
+from inr_jax import asking, measurements, modulations, residual, uncertainty
+from inr_jax.asking import Asker
 from inr_jax.measurements import Measurements
-from inr_jax.model import hyper_of
 from inr_jax.residual import Residual
 from inr_jax.trained import Adapted, Trained
-from inr_jax.types import Hyper, Modulation, Population, Side
-from inr_jax.uncertainty import Posterior, Read, Reading, Sizes
+from inr_jax.types import Population
+from inr_jax.uncertainty import Posterior
 
 PARTS = ("laplace", "residual", "label")
 MOST_CODES = 8192  # whose covariance is kept: 256 MB
@@ -44,127 +43,12 @@ def why_not(model: Trained) -> str | None:
     return None
 
 
-def arrays(modulation: Modulation) -> dict[str, Array]:
-    """The arrays of codes [*cells, c] by name, in the order of a posterior's codes."""
-    grid = {f"grid/{level}": codes for level, codes in modulation.get("grid", {}).items()}
-    return dict(sorted((grid | {part: modulation[part] for part in ("vector",) if part in modulation}).items()))
-
-
-def with_arrays(modulation: Modulation, codes: Mapping[str, Array]) -> Modulation:
-    """The modulation with other codes."""
-    grid = {name.partition("/")[2]: value for name, value in codes.items() if name.startswith("grid/")}
-    return modulation | ({"grid": grid} if grid else {}) | {n: v for n, v in codes.items() if n == "vector"}
-
-
-def reading(codes: Mapping[str, Array], places: Float[Array, "p a"]) -> tuple[Reading, Float[Array, "p c"]]:
-    """What each place takes of which cells, and the codes it reads, side by side."""
-    found, read = {}, []
-    for name, array in codes.items():
-        cells = array.shape[:-1]
-        identity = jnp.eye(int(np.prod(cells))).reshape(*cells, -1)
-        weights = modulations.read_linear(identity, places) if cells else jnp.ones((len(places), 1))
-        some = jax.lax.top_k(weights, min(2 ** len(cells), weights.shape[1]))  # linear between 2 along each axis
-        found[name] = Read(cell=some[1], weight=some[0])
-        read.append(weights @ array.reshape(-1, array.shape[-1]))
-    return found, jnp.concatenate(read, -1)
-
-
-class Seen(NamedTuple):
-    """A B-scan, or any voxels in columns of one place en face, as the posterior sees it."""
-
-    laplace: Float[Array, "h w"]  # variance of the intensity
-    probability: Float[Array, "h w classes"]  # of the labels, over draws of the codes
-    rows: Float[Array, "draws w classes"]  # expected rows of every label in an A-scan, by draw
-
-
-@dataclass(frozen=True)
-class Asker:
-    """Compiled once for a model and a scan's rows and A-scans."""
-
-    sizes: Sizes
-    informed: Callable[..., Array]  # (adapted, data, scan, B-scans, their valid voxels) -> information of the codes
-    seen: Callable[..., Seen]  # (adapted, deviations of the codes, covariance, data, scan, index [h w 3])
-
-
-def make_asker(model: Trained, rows: int, ascans: int) -> Asker:
-    hyper = hyper_of(model.config)
-    sizes = {name: (int(np.prod(a.shape[:-1])), a.shape[-1]) for name, a in arrays(model.built.codes).items()}
-    axes = jnp.asarray(tuple(model.config.model.modulation.axes))
-
-    def gradient(adapted: Adapted, data: Measurements, i: Array, coords: Array) -> tuple[Reading, Array]:
-        codes = arrays(adapted.modulation)
-        weights, read = reading(codes, coords[0][:, axes])
-        respond = _make_respond(model, adapted, codes, sizes, measurements.side_of(data, i), hyper)
-        return weights, uncertainty.sensitivity(respond, read, coords)
-
-    @jax.jit
-    def informed(adapted: Adapted, data: Measurements, i: Array, bscans: Array, valid: Array) -> Array:
-        def add(total: Array, one: tuple[Array, Array]) -> tuple[Array, None]:
-            h, w = jnp.meshgrid(jnp.arange(rows), jnp.arange(ascans), indexing="ij")
-            index = jnp.stack([jnp.full_like(h, one[0], jnp.float32), h, w], -1)
-            weights, g = gradient(adapted, data, i, measurements.coords_of(data, i, index))
-            return uncertainty.information(total, weights, uncertainty.curvature(g, one[1]), sizes), None
-
-        size = sum(array.size for array in arrays(adapted.modulation).values())
-        return jax.lax.scan(add, jnp.zeros((size, size)), (bscans, valid))[0]
-
-    @jax.jit
-    def seen(
-        adapted: Adapted, deviations: Array, covariance: Array, data: Measurements, i: Array, index: Array
-    ) -> Seen:
-        coords = measurements.coords_of(data, i, index)
-        weights, g = gradient(adapted, data, i, coords)
-        laplace = uncertainty.variance(g, uncertainty.at_places(covariance, weights, sizes))
-        side = measurements.side_of(data, i)
-
-        def draw(deviation: Array) -> Array:
-            codes = _moved(arrays(adapted.modulation), deviation)
-            values = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, codes), side, hyper)(
-                coords
-            )
-            return jax.nn.softmax(values.get("segmentation", jnp.zeros((*coords.shape[:2], 1))), -1)
-
-        probability = jax.lax.map(draw, deviations)
-        return Seen(laplace, probability.mean(0), probability.sum(1))
-
-    return Asker(sizes, informed, seen)
-
-
-def _make_respond(
-    model: Trained,
-    adapted: Adapted,
-    codes: Mapping[str, Array],
-    sizes: Sizes,
-    side: Side | None,
-    hyper: Hyper,
-) -> Callable[[Array, Array], Array]:
-    """The intensity at one point whose place has read these codes: grids of a single cell say the same everywhere."""
-
-    def respond(read: Float[Array, "c"], point: Float[Array, "k"]) -> Float[Array, ""]:
-        ends = np.cumsum([sizes[name][1] for name in codes])
-        parts = jnp.split(read, ends[:-1])
-        one = {
-            name: part.reshape(*(1,) * (array.ndim - 1), -1)
-            for (name, array), part in zip(codes.items(), parts, strict=True)
-        }
-        field = model.built.learner.bind(adapted.field, with_arrays(adapted.modulation, one), side, hyper)
-        return field(point[None])["intensity"][0, 0]
-
-    return respond
-
-
-def _moved(codes: Mapping[str, Array], deviation: Float[Array, "m"]) -> dict[str, Array]:
-    ends = np.cumsum([array.size for array in codes.values()])
-    parts = jnp.split(deviation, ends[:-1])
-    return {name: array + part.reshape(array.shape) for (name, array), part in zip(codes.items(), parts, strict=True)}
-
-
 def prior_of(model: Trained, found: list[Adapted]) -> dict[str, list[float]]:
     """Mean squares of adapted codes about the learned start, by array and channel: what codes do in people."""
-    start = arrays({part: model.params.start[part] for part in model.built.codes})
+    start = asking.arrays({part: model.params.start[part] for part in model.built.codes})
 
     def of(name: str) -> list[float]:
-        each = np.stack([np.asarray(arrays(one.modulation)[name] - start[name]) for one in found])
+        each = np.stack([np.asarray(asking.arrays(one.modulation)[name] - start[name]) for one in found])
         return np.maximum((each**2).mean(axis=tuple(range(each.ndim - 1))), 1e-8).tolist()
 
     return {name: of(name) for name in start}
@@ -218,7 +102,7 @@ def gather(
 def _prior_variances(adapted: Adapted, prior: Mapping[str, Sequence[float]]) -> Float[Array, "m"]:
     each = [
         jnp.broadcast_to(jnp.asarray(tuple(prior[name])), a.shape).ravel()
-        for name, a in arrays(adapted.modulation).items()
+        for name, a in asking.arrays(adapted.modulation).items()
     ]
     return jnp.concatenate(each)
 

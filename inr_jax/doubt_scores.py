@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import mannwhitneyu
 
-from inr_jax import calibrate, calibration, doubt, doubt_tables, progress
+from inr_jax import asking, calibrate, calibration, doubt_tables, progress
 from inr_jax.calibrate import Calibration
 from inr_jax.doubt_tables import Table, join
 from inr_jax.page import TextTable
@@ -24,7 +24,7 @@ FEWEST_NOVEL = 10  # voxels of such labels, below which a person's AUROC is left
 def score(model: Trained, found: Calibration, population: Population, answers: Answers) -> list[Row]:
     """Rows of `rows_of` for the scans of a population, so many as `doubt.scans` says, already adapted to."""
     options = model.config.doubt
-    asker = doubt.make_asker(model, *population.measured.shape[1:])
+    asker = asking.make_asker(model, *population.measured.shape[1:])
     bscans, nothing = range(len(population.measured)), np.zeros(population.measured.shape, np.float32)
     told = []
     for i in progress.bar(doubt_tables.spread_over_people(population, options.scans), "doubt", unit="scan"):

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter
 
-from inr_jax import doubt, metrics, progress, trained
-from inr_jax.doubt import Asker, Told
+from inr_jax import asking, doubt, metrics, progress, trained
+from inr_jax.asking import Asker
+from inr_jax.doubt import Told
 from inr_jax.trained import Answers, Trained
 from inr_jax.types import Population
 
@@ -114,7 +115,7 @@ def collect(model: Trained, population: Population, mean: Float[np.ndarray, "D H
     population = only(population, chosen)
     answers = trained.adapt_population(model, population, shown="calibrate: adapt")
     prior = doubt.prior_of(model, answers.adapted)
-    asker = doubt.make_asker(model, *population.measured.shape[1:])
+    asker = asking.make_asker(model, *population.measured.shape[1:])
     sparse = population._replace(measured=thinned(population.measured))
     from_few = trained.adapt_population(model, sparse, shown="calibrate: adapt to fewer B-scans")
     far = _farther(population.measured, sparse.measured)

@@ -12,7 +12,19 @@ import pytest
 import SimpleITK as sitk
 from command import tree
 
-from inr_jax import between, calibrate, calibration, data, doubt, doubt_scores, doubt_tables, measurements, trained
+from inr_jax import (
+    asking,
+    between,
+    calibrate,
+    calibration,
+    data,
+    doubt,
+    doubt_scores,
+    doubt_tables,
+    measurements,
+    render,
+    trained,
+)
 from inr_jax.errors import InputError
 from inr_jax.main import main
 from inr_jax.model import hyper_of
@@ -48,7 +60,7 @@ def answers(model, population):
 
 @pytest.fixture(scope="module")
 def asker(model, population):
-    return doubt.make_asker(model, *population.measured.shape[1:])
+    return asking.make_asker(model, *population.measured.shape[1:])
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +76,11 @@ def dense_jacobian(model, evidence, places):
 
     def answer(codes):
         field = model.built.learner.bind(
-            evidence.adapted.field, doubt.with_arrays(modulation, codes), side, hyper_of(model.config)
+            evidence.adapted.field, asking.with_arrays(modulation, codes), side, hyper_of(model.config)
         )
         return field(coords)["intensity"][:, 0]
 
-    codes = doubt.arrays(modulation)
+    codes = asking.arrays(modulation)
     jacobian = jax.jit(jax.jacobian(answer))(codes)
     return np.concatenate([np.asarray(jacobian[name]).reshape(len(places), -1) for name in codes], -1)
 
@@ -77,7 +89,7 @@ def test_the_information_is_that_of_the_jacobian_of_every_measured_voxel(model, 
     places = np.argwhere(population.measured & population.valid[0])
     j = dense_jacobian(model, evidence, places)
     noise = np.mean((population.intensity[0] - answers.field[0])[tuple(places.T)] ** 2)
-    codes = doubt.arrays(evidence.adapted.modulation)
+    codes = asking.arrays(evidence.adapted.modulation)
     prior = np.concatenate([np.broadcast_to(found.prior[name], codes[name].shape).ravel() for name in codes])
     precision = j.T @ j / noise + np.diag(1 / prior)
     factor = np.asarray(evidence.posterior.factor)
@@ -270,3 +282,16 @@ def test_a_value_that_nobody_knows_is_refused(folder, model):
     with pytest.raises(InputError, match=r"doubt.of: expected one of noisy; found noise-free"):
         calibrate.read(folder, model)
     model.config.doubt.of = "noisy"
+
+
+def test_doubt_asked_some_columns_at_a_time_is_that_of_all_at_once(monkeypatch, asker, model, population, evidence):
+    e, rows = evidence, population.measured.shape[1]
+    monkeypatch.setattr(render, "BLOCK_CPU", 5 * rows)  # of twelve columns: four, four and four
+    in_parts = asking.make_asker(model, *population.measured.shape[1:])
+    bscans, valid = jnp.asarray([0.0, 4.0]), jnp.asarray((population.measured & population.valid[0])[[0, 4]], float)
+    each = [one.informed(e.adapted, e.data, e.scan, bscans, valid) for one in (asker, in_parts)]
+    np.testing.assert_allclose(each[1], each[0], rtol=1e-3, atol=1e-6 * float(jnp.abs(each[0]).max()))
+    places = np.stack(np.broadcast_arrays(1.5, *np.ogrid[: rows - 2, :11]), -1).astype(np.float32)  # 11: 4, 4 and 3
+    asked = (e.adapted, e.deviations, e.posterior.covariance, e.data, e.scan, jnp.asarray(places))
+    for whole, parts in zip(asker.seen(*asked), in_parts.seen(*asked), strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=1e-3, atol=1e-5 * float(jnp.abs(whole).max()))

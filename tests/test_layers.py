@@ -130,6 +130,7 @@ MAY_IMPORT: dict[str, set[str] | str] = {
             "adapted_files",
             "inspecting",
             "between",
+            "asking",
             "doubt",
             "doubt_tables",
             "doubt_scores",
