@@ -1,10 +1,11 @@
 """`inr-jax export`: a trained model as a small folder that adapts to scans with nothing else beside it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inr_jax import calibrate, calibration, likeness, model_card, scan_io, sealed, trained, workdir
+from inr_jax import calibrate, calibration, likeness, model_card, scan_io, sealed, starting, trained, workdir
 from inr_jax.errors import InputError
 from inr_jax.trained import Trained
 
@@ -25,8 +26,9 @@ def export(folder: str | Path, output: str | Path, *, licence: str | None = None
     facts = _facts(folder, licence or UNLICENSED)
     known = likeness.read(folder, model) or likeness.learn(folder, model)
     found = calibrate.read(folder, model)
+    model = _without_places(model)
     with scan_io.all_or_none(output, stale=("*.json",)) as part:
-        _write(part / workdir.CONFIG, _config(model))
+        _write(part / workdir.CONFIG, workdir.plain(model.config))
         _write(part / workdir.MODEL, facts)
         if known is not None:
             _write(part / likeness.FILE, known._asdict())
@@ -47,11 +49,13 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _config(model: Trained) -> dict[str, Any]:
-    """The training's config but for where its scans lay."""
-    config = workdir.plain(model.config)
-    config["data"]["path"] = ""
-    return config
+def _without_places(model: Trained) -> Trained:
+    """The model without where its scans lay, and the model that it went on from."""
+    config = model.config.copy_and_resolve_references()
+    config.data.path = ""
+    if config.train.start_from not in ("", *starting.PACKAGED):
+        config.train.start_from = "another model"
+    return replace(model, config=config)
 
 
 def _facts(folder: Path, licence: str) -> dict[str, Any]:

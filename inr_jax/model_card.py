@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from inr_jax import likeness
+from inr_jax import likeness, starting
 from inr_jax.flat_volumes import Options
 from inr_jax.likeness import Likeness
 from inr_jax.page import DISCLAIMER
@@ -50,7 +50,7 @@ def _trained_on(model: Trained, facts: Mapping[str, Any]) -> dict[str, str]:
     versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("inr-jax", "jax", "flax"))
     return {
         "Data": f"`{model.config.data.name}`" + (f" ({model.note})" if model.note else ""),
-        **({"Went on from": f"`{model.config.train.start_from}`"} if model.config.train.start_from else {}),
+        **starting.told(model.config),
         "Scans": f"{facts['training_scans']} of {facts['training_people']} people",
         "Fingerprint of the training data": f"`{facts['data']['train']}`",
         "Fingerprint of the validation data": f"`{facts['data']['validation']}`",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from inr_jax import doubt_scores, figures, layer_report, metrics
+from inr_jax import doubt_scores, figures, layer_report, metrics, starting
 from inr_jax.page import Picture, all_scores, noted, save_pictures, write_report
 from inr_jax.tables import METRICS, Table, per_person
 from inr_jax.trained import Trained, own_name
@@ -79,6 +79,7 @@ def _facts(model: Trained, population: Population, source: str) -> dict[str, str
         "Measured": f"{population.measured.mean():.0%} of the places",
         "Scored against": scored_against(population),
         "Adaptation": own_name(model.config).partition(", ")[2],
+        **starting.told(model.config),
         "Time": "of adapting one scan, compilation apart; of baselines, of all that a scan takes, tuning apart",
     }
 

@@ -3,6 +3,8 @@
 A clinic with few scans goes on from a model of many; a demo from the small one that comes with the package.
 """
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,10 @@ from inr_jax.population import State
 from inr_jax.trained import Trained
 from inr_jax.types import Hyper, Population
 
+log = logging.getLogger(__name__)
 # what says which numbers there are to learn, and what they mean
 SAME = ("model.", "rule.", "adapt.steps", "hyper.omega_first", "hyper.omega_last", "hyper.spread")
+PACKAGED = {"phantom": "the small model of phantom eyes that comes with the package"}
 FREE = ("model.block", "model.bfloat16", "model.kernel")  # of these, how it is computed
 
 
@@ -37,11 +41,18 @@ def find(config: ConfigDict, population: Population) -> Trained | None:
     if other := workdir.differences(_kept(found.config), _kept(config), apart=FREE):
         raise InputError(f"train.start_from: {name}: expected a model of this config's networks and codes; its {other}")
     found.check(population)
+    log.info("going on from what the model %s has learned", name)
     return found
 
 
 def _kept(config: ConfigDict) -> dict[str, object]:
     return {key: value for key, value in flat(workdir.plain(config)) if key.startswith(SAME)}
+
+
+def told(config: ConfigDict) -> dict[str, str]:
+    """What cards and reports say of where a training began; nothing of one that began with nothing."""
+    name = config.train.start_from
+    return {"Training": f"went on from {PACKAGED.get(name, name)}"} if name else {}
 
 
 def half_extent(first: Trained | None, population: Population) -> Float[np.ndarray, "k"]:

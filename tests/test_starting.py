@@ -11,6 +11,7 @@ from inr_jax import data, starting, trained
 from inr_jax.batched import Group
 from inr_jax.config_script import load_config
 from inr_jax.errors import InputError
+from inr_jax.export import export
 from inr_jax.model import hyper_of
 from inr_jax.train import train
 
@@ -32,6 +33,10 @@ def test_a_training_whose_rates_are_nothing_ends_with_what_it_began_with(config,
     before, after = (leaves(trained.restore(folder)) for folder in (toy_model, tmp_path / "run"))
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(new, old)
+    export(tmp_path / "run", tmp_path / "model", licence="CC0-1.0")
+    card, kept = ((tmp_path / "model" / name).read_text() for name in ("README.md", "config.json"))
+    assert "| Training | went on from another model |" in card
+    assert str(toy_model) not in card + kept
 
 
 def test_the_box_in_mm_stays_that_of_the_model_on_scans_of_another_size(config, toy_model, tmp_path):
