@@ -10,7 +10,7 @@ PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # Other people than the demo's, whose test people it must not have seen.
 PHANTOM_MODEL := --config.train.start_from= "--config.train.stages=('autodecoder', 'rule', 'joint')" \
   --config.data.phantom_oct.seed=1 "--config.data.phantom_oct.people=(24, 6, 1)" \
-  --config.train.autodecoder.steps=4000 --config.train.rule.steps=60 --config.train.joint.steps=500
+  --config.train.autodecoder.steps=4000 --config.train.rule.steps=60 --config.train.joint.steps=500 --config.doubt.bscans=12
 
 .DEFAULT_GOAL := help
 .PHONY: help demo phantom-model test test-all lint clean

@@ -16,6 +16,7 @@ def get_config():
     config.rule.mixing = "none"
     config.adapt.residual.update(path="straight", length=0.2)
     config.train.update(start_from="", stages=("autodecoder", "rule", "joint"))
+    config.doubt.bscans = 12
     config.train.autodecoder.steps = 1500
     config.train.rule.steps = 30
     config.train.joint.steps = 90

@@ -17,7 +17,8 @@ def get_config():
     config.train.start_from = "phantom"
     config.train.stages = ("joint",)
     config.train.rule.context = 4096
-    config.train.joint.steps = 120
+    config.train.joint.steps = 100
     config.train.joint.context = 4096
     config.train.validation_scans = 3
+    config.doubt.bscans = 8  # minutes are short; 12 say the same to a percent
     return config
